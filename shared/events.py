@@ -1,0 +1,166 @@
+"""The events of an order's life, their wire form and the public order that they describe. Decides nothing.
+
+An entry of the stream carries the event id, this JSON and the acceptance time as fields of their own, so that the
+id of a poison payload can still be read and a payload is the same bytes wherever it is kept.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from shared.errors import Unrecordable
+
+NAMESPACE = uuid5(NAMESPACE_URL, "https://tillroll.dev/events")
+MAX_LINES = 50
+MAX_TOTAL = Decimal(1_000_000)
+
+
+class Status(StrEnum):
+    """The life of an order. It only moves forward: from processing to exactly one of the other two."""
+
+    PROCESSING = "processing"
+    PAID = "paid"
+    CANCELLED = "cancelled"
+
+
+def _text(max_length: int) -> StringConstraints:
+    """Text that Postgres can hold (no NUL) and every index can carry."""
+    return StringConstraints(min_length=1, max_length=max_length, pattern=r"^[^\x00]+$")
+
+
+UserId = Annotated[str, _text(255)]
+ProductId = Annotated[str, _text(20)]
+Money = Annotated[Decimal, Field(ge=0, le=MAX_TOTAL, max_digits=12, decimal_places=2)]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Wire(BaseModel):
+    """Base of what travels: immutable, unknown members refused, so that two versions never half understand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Line(Wire):
+    """A line item as bought: `unit_price` and `title` are the catalogue's at acceptance; None = unknown (legacy)."""
+
+    product_id: ProductId
+    title: Annotated[str, _text(200)]
+    unit_price: Money | None
+    quantity: Annotated[int, Field(ge=1, le=99)]
+
+
+class Names(Wire):
+    """The names of a checkout as digests (services/checkout/names.py): what a retry may be known by."""
+
+    key: UUID | None = None
+    payment_session: UUID | None = None
+    carts: tuple[UUID, ...] = ()
+    window: UUID | None = None
+
+
+class CheckoutCompleted(Wire):
+    """A cart became an order. Its event id is the order id."""
+
+    type: Literal["checkout.completed"] = "checkout.completed"
+    version: Literal[1] = 1
+    user_id: UserId
+    lines: Annotated[tuple[Line, ...], Field(min_length=1, max_length=MAX_LINES)]
+    total: Money
+    fingerprint: Fingerprint
+    names: Names = Names()
+    payment_session_id: Annotated[str, _text(255)] | None = None
+
+
+class KeyJoined(Wire):
+    """A checkout that had no idempotency key of its own got one."""
+
+    type: Literal["checkout.key_joined"] = "checkout.key_joined"
+    version: Literal[1] = 1
+    user_id: UserId
+    order_id: UUID
+    key: UUID
+
+
+class StatusChanged(Wire):
+    """A move that was decided when it was accepted: at most one for an order."""
+
+    type: Literal["order.status_changed"] = "order.status_changed"
+    version: Literal[1] = 1
+    user_id: UserId
+    order_id: UUID
+    status: Literal[Status.PAID, Status.CANCELLED]
+
+
+Event = CheckoutCompleted | KeyJoined | StatusChanged
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def event_id_of(*parts: str | int) -> UUID:
+    """UUIDv5 over the canonical JSON array of `parts`: kind, user, strongest name."""
+    return uuid5(NAMESPACE, canonical(parts).decode())
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON spelling of a value of lists, strings and integers: no spaces, UTF-8."""
+    return pydantic_core.to_json(value)
+
+
+def encode(event: Event) -> bytes:
+    """The payload of `event`."""
+    return event.model_dump_json(exclude_defaults=False).encode()
+
+
+def decode(payload: bytes | str) -> Event:
+    """The event in `payload`; raises Unrecordable(`undecodable`) with every fault that was found."""
+    try:
+        return _EVENT.validate_json(payload)
+    except ValueError as fault:
+        raise Unrecordable("undecodable", str(fault)[:2000]) from fault
+
+
+def content_hash(event: Event) -> str:
+    """sha256 (hex) of what must be equal when one event id is seen twice.
+
+    Prices, titles and names are not part of it: a key that comes back after the identity horizon meets a newer
+    catalogue and is still the same checkout.
+    """
+    match event:
+        case CheckoutCompleted():
+            parts: tuple[str, ...] = (event.type, event.user_id, event.fingerprint)
+        case KeyJoined():
+            parts = (event.type, event.user_id, str(event.order_id), str(event.key))
+        case StatusChanged():
+            parts = (event.type, event.user_id, str(event.order_id), event.status)
+    return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def iso_date(accepted_at: int) -> str:
+    """Milliseconds since 1970 as the contract's date: ISO 8601, three decimals, Z."""
+    moment = datetime.fromtimestamp(accepted_at / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{accepted_at % 1000:03d}Z"
+
+
+def money_number(amount: Decimal) -> int | float:
+    """An exact amount as the JSON number that clients compare by value."""
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+def public_order(order_id: UUID | str, event: CheckoutCompleted, accepted_at: int, status: str) -> dict[str, Any]:
+    """The contract's Order for a checkout that was accepted at `accepted_at` (ms)."""
+    order = {
+        "id": str(order_id),
+        "userId": event.user_id,
+        "total": money_number(event.total),
+        "date": iso_date(accepted_at),
+        "status": str(status),
+        "items": [{"id": line.product_id, "quantity": line.quantity} for line in event.lines],
+    }
+    if event.payment_session_id is not None:
+        order["stripeSessionId"] = event.payment_session_id
+    return order

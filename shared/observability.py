@@ -1,0 +1,49 @@
+"""Logs and metrics: one JSON line an event on standard error, every metric name in one place."""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+ACCEPTED = Counter("tillroll_accepted", "Checkouts accepted: the answer was 201.")
+DUPLICATES = Counter("tillroll_duplicates", "Submissions answered with an order that was known.", ["known_by"])
+REFUSED = Counter("tillroll_refused", "Submissions answered with an error.", ["status"])
+RECORDED = Counter("tillroll_recorded", "Events committed to the archive for the first time.", ["type"])
+REDELIVERED = Counter("tillroll_redelivered", "Entries whose event was in the archive already.")
+BURIED = Counter("tillroll_buried", "Entries that became dead letters.", ["reason"])
+BATCH_SECONDS = Histogram("tillroll_batch_seconds", "Seconds from the read of a batch to its commit.")
+ACCEPT_TO_RECORD_SECONDS = Histogram(
+    "tillroll_accept_to_record_seconds",
+    "Seconds from acceptance to commit, by Redis' clock and the consumer's.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
+)
+LAG_ENTRIES = Gauge("tillroll_lag_entries", "Entries that the group has not been given yet. NaN = unknown.")
+PENDING_ENTRIES = Gauge("tillroll_pending_entries", "Entries given to a consumer and not acked.")
+OUTAGE_SECONDS = Gauge("tillroll_outage_seconds", "Seconds that the consumer has been holding its batch.")
+INTAKE_PAUSED_GAUGE = Gauge("tillroll_intake_paused", "1 while the dead-letter limit has paused intake.")
+
+
+def configure_logging(process: str) -> None:
+    """Sends the logs of every library through one JSON renderer. Call once, at the start of a process."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                lambda _logger, _name, line: {"process": process, **line},
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for chatty in ("uvicorn.access", "httpx", "alembic.runtime.migration"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

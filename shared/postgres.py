@@ -1,0 +1,46 @@
+"""Connections to Postgres. Knows URLs, names and time-outs; knows no table."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def sqlalchemy_url(database_url: str) -> URL:
+    """The asyncpg form of a libpq URL, so that one DATABASE_URL serves psql and us."""
+    return make_url(database_url).set(drivername="postgresql+asyncpg")
+
+
+def connect_postgres(settings: Settings, process: str, pool_size: int = 8) -> AsyncEngine:
+    """An engine whose connections show as `tillroll-<process>` in `pg_stat_activity`. Connects at first use."""
+    return create_async_engine(
+        sqlalchemy_url(settings.database_url.get_secret_value()),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=3,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 3,  # seconds to connect
+            "command_timeout": 30,  # seconds a statement
+            "server_settings": {"application_name": f"tillroll-{process}"},
+        },
+    )
+
+
+@asynccontextmanager
+async def postgres_or_unavailable(text: str) -> AsyncIterator[None]:
+    """Turns an outage of Postgres into one 503 with `text`."""
+    try:
+        yield
+    except (DBAPIError, OSError, TimeoutError, PoolTimeoutError) as fault:
+        log.warning("postgres_unavailable", extra={"fault": f"{type(fault).__name__}: {fault}"})
+        raise Unavailable(text) from fault

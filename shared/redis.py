@@ -1,0 +1,66 @@
+"""Connections to Redis and the calling of our scripts. Knows time-outs and errors; knows no key."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+ANSWER_WITHIN = timedelta(seconds=5)  # a whole request's Redis work; the first storefront gives up after 8 s
+_SOCKET_TIMEOUT = timedelta(seconds=2)
+_POOL_SIZE = 64
+
+log = logging.getLogger(__name__)
+
+
+def connect_redis(settings: Settings, process: str) -> "Redis":
+    """A client named `tillroll-<process>` in `CLIENT LIST`. Connects at the first command."""
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2)
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url.get_secret_value(),
+        max_connections=_POOL_SIZE,
+        timeout=_SOCKET_TIMEOUT.total_seconds(),
+        socket_timeout=_SOCKET_TIMEOUT.total_seconds(),
+        socket_connect_timeout=_SOCKET_TIMEOUT.total_seconds(),
+        client_name=f"tillroll-{process}",
+        protocol=2,
+        retry=retry,
+    )
+    return Redis.from_pool(pool)
+
+
+class Script:
+    """A Lua file beside its caller, sent by its SHA and loaded again when the server forgot it."""
+
+    def __init__(self, package: str, name: str) -> None:
+        self._text = files(package).joinpath(name).read_text()
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, redis: "Redis", keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """The script's raw answer. `keys` must name every key that the script touches."""
+        try:
+            return await redis.evalsha(self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(self._text, len(keys), *keys, *args)
+
+
+@asynccontextmanager
+async def redis_or_unavailable(text: str) -> AsyncIterator[None]:
+    """Turns every refusal, broken connection and delay of Redis into one 503 with `text`, in time for the client."""
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+            yield
+    except (RedisError, OSError, TimeoutError) as fault:
+        log.warning("redis_unavailable", extra={"fault": f"{type(fault).__name__}: {fault}"})
+        raise Unavailable(text) from fault

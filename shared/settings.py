@@ -1,0 +1,80 @@
+"""Every setting of every process, from the environment alone. Secrets are never printed: they are `SecretStr`."""
+
+from datetime import timedelta
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Mode(StrEnum):
+    """`development` allows the local token issuer; `production` refuses it."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class AofPolicy(StrEnum):
+    """Redis' `appendfsync`: what a 2xx is worth when the power fails (docs/decisions/0002)."""
+
+    ALWAYS = "always"
+    EVERYSEC = "everysec"
+
+
+class Settings(BaseSettings):
+    """The settings, each read from `TILLROLL_<NAME>` (the two server URLs also from their bare names)."""
+
+    model_config = SettingsConfigDict(env_prefix="TILLROLL_", extra="ignore", frozen=True)
+
+    mode: Mode = Mode.DEVELOPMENT
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), validation_alias=AliasChoices("REDIS_URL", "TILLROLL_REDIS_URL")
+    )
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://127.0.0.1:5432/tillroll"),
+        validation_alias=AliasChoices("DATABASE_URL", "TILLROLL_DATABASE_URL"),
+    )
+    data_dir: Path = Path(".tillroll")
+    aof_policy: AofPolicy = AofPolicy.ALWAYS
+
+    origins: Annotated[list[str], NoDecode] = ["*"]
+    catalog: Path | None = None
+
+    jwks: str | None = None  # URL or file of the token issuer's public keys; None = the local issuer's file in data_dir
+    token_issuer: str | None = None  # required `iss`, when set
+    authorized_parties: Annotated[list[str], NoDecode] = []  # allowed `azp`, when set
+
+    identity_days: Annotated[int, Field(ge=1, le=365)] = 7
+    keyless_window: Annotated[float, Field(ge=0, le=3600)] = 30.0  # seconds; longer than the old client's worst retry
+    demo_payment: bool = True  # PATCH marks an order paid without a payment; off in production shops
+
+    consumer: str = "consumer-1"  # a stable slot name: its pending entries are found again after a crash
+    batch_size: Annotated[int, Field(ge=1, le=5000)] = 500
+    claim_after: Annotated[float, Field(gt=0)] = 60.0  # seconds an entry of another consumer may stay pending
+    dead_letter_limit: Annotated[int, Field(ge=1)] = 100  # burials in a row that pause intake
+    stream_retention: Annotated[float, Field(ge=0)] = 3600.0  # seconds an archived entry stays in the stream
+
+    @field_validator("origins", "authorized_parties", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        """Lists are comma separated in the environment."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def identity_horizon(self) -> timedelta:
+        """How long Redis remembers the names of a checkout."""
+        return timedelta(days=self.identity_days)
+
+    @property
+    def window(self) -> timedelta:
+        """How long equal keyless submissions of one user are one checkout; zero turns the rule off."""
+        return timedelta(seconds=self.keyless_window)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The process-wide settings, read once; raises pydantic's ValidationError that names the variable at fault."""
+    return Settings()
