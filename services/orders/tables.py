@@ -1,0 +1,90 @@
+"""The tables of the orders service. Their names and columns are public: outside tools read them.
+
+Owns the shape alone: migrations create it, record_events.py writes it, queries.py reads it.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+metadata = sa.MetaData()
+
+_MOMENT = sa.DateTime(timezone=True)
+_MONEY = sa.Numeric(12, 2)
+_NOW = sa.text("clock_timestamp()")
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", sa.Uuid, primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("order_id", sa.Uuid, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("payload", postgresql.JSON, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("entry_id", sa.Text, nullable=False),
+    sa.Column("accepted_at", _MOMENT, nullable=False),
+    sa.Column("recorded_at", _MOMENT, nullable=False, server_default=_NOW),
+    sa.Index("events_by_order", "order_id"),
+    sa.Index("events_by_acceptance", "accepted_at", "event_id"),
+    comment="Archive and dedupe key: one row for each fact, as it was accepted. Every other table is made from it.",
+)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("total", _MONEY, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", _MOMENT, nullable=False),
+    sa.Column("payment_session_id", sa.Text),
+    sa.Index("orders_by_user", "user_id", sa.desc("created_at"), sa.desc("id")),
+    sa.Index("orders_by_time", sa.desc("created_at"), sa.desc("id")),
+    sa.Index(
+        "orders_by_payment_session",
+        "payment_session_id",
+        postgresql_where=sa.text("payment_session_id IS NOT NULL"),
+    ),
+    comment="One row for each checkout; the id is its event id, created_at the moment of its acceptance.",
+)
+
+order_items = sa.Table(
+    "order_items",
+    metadata,
+    sa.Column("order_id", sa.Uuid, sa.ForeignKey("orders.id"), primary_key=True),
+    sa.Column("line", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("product_id", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("unit_price", _MONEY),
+    sa.Column("quantity", sa.Integer, nullable=False),
+    sa.Index("order_items_by_product", "product_id", "order_id"),
+    comment="The line items as bought. unit_price is the catalogue's at acceptance; null = unknown.",
+)
+
+order_statuses = sa.Table(
+    "order_statuses",
+    metadata,
+    sa.Column("order_id", sa.Uuid, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("changed_at", _MOMENT, nullable=False),
+    comment="The row that every writer of an order locks first; older than the order when a change arrives before it.",
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("entry_id", sa.Text, primary_key=True),
+    sa.Column("fields_hash", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("fields", postgresql.JSON, nullable=False),
+    sa.Column("event_id", sa.Uuid),
+    sa.Column("user_id", sa.Text),
+    sa.Column("consumer", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("1")),
+    sa.Column("first_failed_at", _MOMENT, nullable=False, server_default=_NOW),
+    sa.Column("last_failed_at", _MOMENT, nullable=False, server_default=_NOW),
+    comment="Entries set aside with their reason, their raw fields kept whole: [name, value], text or base64.",
+)
