@@ -153,14 +153,28 @@ def money_number(amount: Decimal) -> int | float:
 
 def public_order(order_id: UUID | str, event: CheckoutCompleted, accepted_at: int, status: str) -> dict[str, Any]:
     """The contract's Order for a checkout that was accepted at `accepted_at` (ms)."""
+    items = [{"id": line.product_id, "quantity": line.quantity} for line in event.lines]
+    return order_json(order_id, event.user_id, event.total, accepted_at, status, items, event.payment_session_id)
+
+
+def order_json(
+    order_id: UUID | str,
+    user_id: str,
+    total: Decimal,
+    accepted_at: int,
+    status: str,
+    items: list[dict[str, Any]],
+    payment_session_id: str | None,
+) -> dict[str, Any]:
+    """The contract's Order from its parts, whether they come from an event or from a row; `accepted_at` in ms."""
     order = {
         "id": str(order_id),
-        "userId": event.user_id,
-        "total": money_number(event.total),
+        "userId": user_id,
+        "total": money_number(total),
         "date": iso_date(accepted_at),
         "status": str(status),
-        "items": [{"id": line.product_id, "quantity": line.quantity} for line in event.lines],
+        "items": items,
     }
-    if event.payment_session_id is not None:
-        order["stripeSessionId"] = event.payment_session_id
+    if payment_session_id is not None:
+        order["stripeSessionId"] = payment_session_id
     return order
