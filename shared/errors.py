@@ -1,9 +1,9 @@
 """What can go wrong, sorted by fate. Owns the exception tree; renders nothing (shared/http.py does).
 
-    TillrollError
-    ├── ApiError            the client's to fix: a status code and the contract's text
-    ├── Unavailable         an outage: nothing was done that is not safe to repeat
-    └── Unrecordable        an entry that can never succeed: becomes a dead letter with its reason
+TillrollError
+├── ApiError            the client's to fix: a status code and the contract's text
+├── Unavailable         an outage: nothing was done that is not safe to repeat
+└── Unrecordable        an entry that can never succeed: becomes a dead letter with its reason
 """
 
 from collections.abc import Mapping

@@ -26,7 +26,7 @@ INTAKE_PAUSED_GAUGE = Gauge("tillroll_intake_paused", "1 while the dead-letter l
 
 def configure_logging(process: str) -> None:
     """Sends the logs of every library through one JSON renderer. Call once, at the start of a process."""
-    shared = [
+    shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),

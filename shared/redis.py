@@ -55,6 +55,12 @@ class Script:
             return await redis.eval(self._text, len(keys), *keys, *args)
 
 
+async def hash_fields(redis: "Redis", key: str, *fields: str) -> list[bytes | None]:
+    """The values of `fields`, None for each that is absent."""
+    values: list[Any] = await redis.hmget(key, *fields)
+    return values
+
+
 @asynccontextmanager
 async def redis_or_unavailable(text: str) -> AsyncIterator[None]:
     """Turns every refusal, broken connection and delay of Redis into one 503 with `text`, in time for the client."""

@@ -163,7 +163,7 @@ class CheckoutModel:
                 if known is not None:
                     return known
             if covers(cart.items, items):
-                return None
+                return self._find_live(("cart", user, named.session, cart.generation, items))
             for bought in reversed(cart.bought):
                 if (bought.user, bought.items) == (user, items) and self._is_live(bought.order):
                     return bought.order

@@ -1,0 +1,87 @@
+-- Decides a submission in one atomic step: a known name answers, a new checkout is printed on the stream.
+-- It compares and moves bytes; what they mean is known to accept_order.py. All reads come before the first write.
+--
+-- KEYS: 1 names-loaded marker  2 stream  3 overlay of the user  4 order record of the proposed event id
+--       5 window slot  then ARGV[1] stronger names, strongest first  then the cart, if there is one
+-- ARGV: 1 number of stronger names  2 how many of them are consulted  3 'consult' the window, only 'bind' it, or 'off'
+--       4 orders that a name no longer stands for, separated by blanks
+--       5 event id ('' = only look)  6 payload  7 user digest  8 fingerprint  9 key name or ''
+--       10 identity ms  11 window ms  12 how the cart that was read is recognised: by 'content' or by 'version'
+--       13 expected generation  14 expected content or version  15 items left ('' = as they are)  16 their content
+--       17 cart ttl ms  18 tail of the purchase's line
+-- Answers: {'not_loaded'} | {'known', event id, position of the name}
+--        | {'look', TIME in us, cart fields...} | {'accepted', TIME in ms}
+local names, consulted = tonumber(ARGV[1]), tonumber(ARGV[2])
+local event_id = ARGV[5]
+local cart = KEYS[6 + names]
+
+local function known_by(key)
+  local bearer = redis.call('GET', key)
+  if bearer and not string.find(ARGV[4], bearer, 1, true) then
+    return bearer
+  end
+end
+
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return {'not_loaded'}
+end
+for position = 1, consulted do
+  local bearer = known_by(KEYS[5 + position])
+  if bearer then
+    return {'known', bearer, position}
+  end
+end
+
+local time = redis.call('TIME')
+local fields = {}
+local is_as_read = true
+if cart then
+  fields = redis.call('HMGET', cart, 'items', 'version', 'generation', 'checked_out', 'bought')
+  if ARGV[12] == 'content' then
+    is_as_read = (fields[3] or '') == ARGV[13] and (redis.call('HGET', cart, 'content') or '') == ARGV[14]
+  else
+    is_as_read = (fields[3] or '') == ARGV[13] and (fields[2] or '0') == ARGV[14]
+  end
+end
+if is_as_read and ARGV[3] == 'consult' then
+  local bearer = known_by(KEYS[5])
+  if bearer then
+    return {'known', bearer, 0}
+  end
+end
+if event_id == '' or not is_as_read then
+  return {'look', time[1] .. string.format('%06d', time[2]), unpack(fields, 1, 5)}
+end
+if redis.call('HEXISTS', KEYS[4], 'payload') == 1 then
+  return {'known', event_id, -1}
+end
+local free = {}
+for position = 1, names do
+  free[position] = not known_by(KEYS[5 + position])
+end
+local is_window_free = ARGV[3] ~= 'off' and not known_by(KEYS[5])
+
+local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
+redis.call('XADD', KEYS[2], '*', 'event_id', event_id, 'payload', ARGV[6], 'accepted_at', now)
+redis.call('HSET', KEYS[3], event_id, '{"accepted_at":' .. now .. ',"event":' .. ARGV[6] .. '}')
+redis.call('HSET', KEYS[4], 'user', ARGV[7], 'fingerprint', ARGV[8], 'key', ARGV[9],
+  'accepted_at', now, 'payload', ARGV[6])
+redis.call('HSETNX', KEYS[4], 'status', 'processing')
+redis.call('PEXPIRE', KEYS[4], ARGV[10])
+for position = 1, names do
+  if free[position] then
+    redis.call('SET', KEYS[5 + position], event_id, 'PX', ARGV[10])
+  end
+end
+if is_window_free then
+  redis.call('SET', KEYS[5], event_id, 'PX', ARGV[11])
+end
+if cart then
+  if ARGV[15] ~= '' then
+    redis.call('HSET', cart, 'items', ARGV[15], 'content', ARGV[16])
+  end
+  redis.call('HSET', cart, 'checked_out', '1', 'bought', (fields[5] or '') .. now .. ' ' .. ARGV[18])
+  redis.call('HINCRBY', cart, 'version', 1)
+  redis.call('PEXPIRE', cart, ARGV[17])
+end
+return {'accepted', now}

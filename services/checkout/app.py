@@ -1,0 +1,18 @@
+"""The checkout service: orders are accepted here. Redis only."""
+
+from fastapi import FastAPI
+
+from services.cart.app import prepare
+from services.checkout import routes
+from shared.http import build_app
+from shared.settings import Settings, load_settings
+
+
+def build(settings: Settings) -> FastAPI:
+    """The app over `settings`."""
+    return build_app("checkout", settings, [routes.router], prepare=prepare)
+
+
+def create_app() -> FastAPI:
+    """The app of this process' environment (for `uvicorn --factory`)."""
+    return build(load_settings())
