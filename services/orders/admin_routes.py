@@ -1,0 +1,63 @@
+"""The operators' doors to the orders. Parses, calls, renders; every answer needs the admin role."""
+
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
+from services.orders.admin_queries import Filters, OrderFilters, Page, list_all_orders, list_product_lines
+from services.orders.backlog import count_backlog
+from shared.auth import require_admin
+from shared.errors import ApiError, Unavailable
+from shared.events import ProductId
+from shared.http import json_response
+from shared.redis import redis_or_unavailable
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "Invalid filter"},
+    403: {"description": "Admin access required"},
+}
+_PRODUCT_ID: TypeAdapter[str] = TypeAdapter(ProductId)
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+
+F = TypeVar("F", bound=Filters)
+
+
+@router.get("/orders", responses=_REFUSALS)
+async def list_orders_of_all(request: Request) -> Response:
+    """Recorded orders of all users, newest first, by any of OrderFilters; `next` is the cursor of the next page."""
+    require_admin(await request.app.state.verifier.authenticate(request))
+    filters = _filters_in(request, OrderFilters)
+    return await _answer(request, await list_all_orders(request.app.state.engine, filters))
+
+
+@router.get("/products/{product_id}/orders", responses=_REFUSALS)
+async def list_orders_of_product(request: Request, product_id: str) -> Response:
+    """Recorded line items of a product, newest first, also of one that left the catalogue."""
+    require_admin(await request.app.state.verifier.authenticate(request))
+    try:
+        _PRODUCT_ID.validate_python(product_id)
+    except ValidationError as fault:
+        raise ApiError(400, "Invalid product id") from fault
+    filters = _filters_in(request, Filters)
+    return await _answer(request, await list_product_lines(request.app.state.engine, product_id, filters))
+
+
+def _filters_in(request: Request, shape: type[F]) -> F:
+    """The filters of the query string; an empty value is no filter, as a form sends it."""
+    given = {name: value for name, value in request.query_params.items() if value}
+    try:
+        return shape.model_validate(given)
+    except ValidationError as fault:
+        faults = "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in fault.errors(include_url=False))
+        raise ApiError(400, f"Invalid filter: {faults}") from fault
+
+
+async def _answer(request: Request, page: Page) -> Response:
+    try:
+        async with redis_or_unavailable("The stream cannot be read right now"):
+            backlog = await count_backlog(request.app.state.redis)
+    except Unavailable:
+        backlog = None
+    return json_response({"data": page.data, "next": page.next, "accepted_not_recorded": backlog})

@@ -1,0 +1,42 @@
+"""How much is accepted and not yet recorded, from the stream and its group. Reads only."""
+
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.streams import GROUP, STREAM
+
+_CHUNK = 1000  # entries a command; each carries its payload over the wire
+_MOST = 10_000  # entries; counting more would cost more than the number is worth
+
+
+async def count_backlog(redis: Redis) -> int | None:
+    """Entries that the group has not been given, plus those it has not acked; None = unknown. Raises what Redis raises.
+
+    Redis before 7.0 keeps no lag, and later ones lose it when entries were deleted: then the entries are counted.
+    """
+    try:
+        groups = await redis.xinfo_groups(STREAM)
+    except ResponseError as fault:
+        if "no such key" in str(fault):
+            return 0
+        raise
+    group = next((group for group in groups if group["name"] == GROUP.encode()), None)
+    if group is None:
+        return None
+    lag = group.get("lag")
+    if lag is None:
+        lag = await _count_after(redis, group["last-delivered-id"])
+    return None if lag is None else lag + group["pending"]
+
+
+async def _count_after(redis: Redis, entry_id: bytes) -> int | None:
+    count = 0
+    while count <= _MOST:
+        entries: list[Any] = await redis.xrange(STREAM, min=b"(" + entry_id, count=_CHUNK)  # type: ignore[assignment]
+        count += len(entries)
+        if len(entries) < _CHUNK:
+            return count
+        entry_id = entries[-1][0]
+    return None

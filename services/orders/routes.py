@@ -1,0 +1,113 @@
+"""The owner's doors: my orders, the demo payment and the cancellation. Parses, calls, renders; decides nothing."""
+
+import re
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from services.orders.change_status import Changed, Refused, Unchanged, Unknown, change_status, look_up
+from services.orders.queries import Order, find_paid_by, list_orders
+from shared.errors import ApiError
+from shared.events import Status
+from shared.http import data_response
+
+PAYMENT_SESSION_LENGTH = range(8, 256)  # characters
+PARTIAL = {"Tillroll-Partial": "accepted"}
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+router = APIRouter(tags=["orders"])
+
+
+class _OrderReference(BaseModel):
+    id: str
+
+
+_REFERENCE = TypeAdapter(_OrderReference)
+
+
+@router.get("/api/orders", responses={400: {"description": "Invalid session id"}, 404: {"description": "Not found"}})
+async def list_own_orders(request: Request) -> Response:
+    """The user's orders, newest first; with `session_id` the one order of that payment session."""
+    user = await request.app.state.verifier.authenticate(request)
+    redis, engine = request.app.state.redis, request.app.state.engine
+    session_id = request.query_params.get("session_id", "")
+    if not session_id:
+        own = await list_orders(redis, engine, user.id)
+        return data_response([order.public() for order in own.orders], headers=PARTIAL if own.is_partial else None)
+    if len(session_id) not in PAYMENT_SESSION_LENGTH:
+        raise ApiError(400, "Invalid session id")
+    own = await find_paid_by(redis, engine, user.id, session_id)
+    if not own.orders:
+        raise _not_found()
+    return data_response(own.orders[0].public(), headers=PARTIAL if own.is_partial else None)
+
+
+@router.patch(
+    "/api/orders",
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": _OrderReference.model_json_schema()}}}},
+    responses={400: {"description": "Invalid order id"}, 404: {"description": "Order not found"}},
+)
+async def mark_paid(request: Request) -> Response:
+    """Marks an order paid without a payment: the demo flow. Where that is turned off, the order stays as it is."""
+    user = await request.app.state.verifier.authenticate(request)
+    order_id = _parse_order_id(_reference_in(await request.body()))
+    state = request.app.state
+    if not state.settings.demo_payment:
+        order = await look_up(state.redis, state.engine, state.settings, user.id, order_id)
+        if order is None or order.status == Status.CANCELLED:
+            raise _not_found()
+        return _answer(order)
+    match await change_status(state.redis, state.engine, state.settings, user.id, order_id, Status.PAID):
+        case Changed(order) | Unchanged(order):
+            return _answer(order)
+        case Refused() | Unknown():
+            raise _not_found()
+
+
+@router.post(
+    "/api/orders/{order_id}/cancel",
+    responses={
+        400: {"description": "Invalid order id"},
+        404: {"description": "Order not found"},
+        409: {"description": "Paid orders cannot be cancelled from this flow"},
+    },
+)
+async def cancel_order(request: Request, order_id: str) -> Response:
+    """Cancels an order that is not paid."""
+    user = await request.app.state.verifier.authenticate(request)
+    parsed, state = _parse_order_id(order_id), request.app.state
+    match await change_status(state.redis, state.engine, state.settings, user.id, parsed, Status.CANCELLED):
+        case Changed(order) | Unchanged(order):
+            return _answer(order)
+        case Refused():
+            raise ApiError(409, "Paid orders cannot be cancelled from this flow")
+        case Unknown():
+            raise _not_found()
+
+
+def _reference_in(body: bytes) -> str:
+    try:
+        return _REFERENCE.validate_json(body).id
+    except ValidationError as fault:
+        raise _invalid_id() from fault
+
+
+def _parse_order_id(text: str) -> UUID:
+    # The pattern decides: UUID() alone also takes braces, a URN and missing hyphens.
+    if _UUID.fullmatch(text) is None:
+        raise _invalid_id()
+    return UUID(text)
+
+
+def _answer(order: Order) -> Response:
+    return data_response(order.public())
+
+
+def _invalid_id() -> ApiError:
+    return ApiError(400, "Invalid order id")
+
+
+def _not_found() -> ApiError:
+    return ApiError(404, "Order not found")
