@@ -1,7 +1,9 @@
 """`tillroll`: the command line. Doors only: each command parses, calls one function and renders what it returns."""
 
+import asyncio
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -68,3 +70,64 @@ def token(
     from shared.auth import issue_development_token
 
     print(issue_development_token(read_settings(data_dir), user, admin))
+
+
+@app.command()
+def status(data_dir: DataDir = Path(".tillroll"), as_json: AsJson = False) -> None:
+    """Show what runs and how far the consumer is; exit 1 when something is down."""
+    from services.cli.locate import settings_of_running
+    from services.cli.status import read_status
+
+    found = asyncio.run(read_status(settings_of_running(data_dir)))
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _print_table({name: "unknown" if value is None else value for name, value in found.model_dump().items()})
+    if not found.is_up:
+        raise typer.Exit(1)
+
+
+@app.command()
+def resume(
+    data_dir: DataDir = Path(".tillroll"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the pause and leave it.")] = False,
+) -> None:
+    """Lift the pause that too many dead letters in a row put on intake."""
+    from services.cli.locate import settings_of_running
+    from services.cli.resume import lift_pause
+
+    reason = asyncio.run(lift_pause(settings_of_running(data_dir), dry_run=dry_run))
+    if reason is None:
+        print("intake is not paused")
+    else:
+        print(f"{'paused' if dry_run else 'lifted the pause'}: {reason}")
+
+
+@app.command()
+def demo(
+    checkouts: Annotated[int, typer.Option(min=1)] = 1000,
+    duplicates: Annotated[int, typer.Option(min=0, help="How often each checkout is submitted again, at once.")] = 3,
+    concurrency: Annotated[int, typer.Option(min=1, help="Submissions in flight.")] = 64,
+    base_url: Annotated[str | None, typer.Option(help="Another gateway than the running one.")] = None,
+    data_dir: DataDir = Path(".tillroll"),
+    as_json: AsJson = False,
+) -> None:
+    """Fire concurrent, duplicated checkouts and judge the rows in Postgres; exit 1 when one is lost or doubled."""
+    from services.cli.demo import run_demo
+    from services.cli.locate import require_running, settings_of_running
+
+    settings = settings_of_running(data_dir)
+    base_url = base_url or require_running(settings.data_dir).gateway_url
+    verdict = asyncio.run(run_demo(settings, base_url, checkouts, duplicates, concurrency))
+    if as_json:
+        print(verdict.model_dump_json(indent=2))
+    else:
+        _print_table(verdict.model_dump(exclude={"differences"}))
+        print("\n".join(["verdict: good"] if verdict.is_good else ["verdict: WRONG", *verdict.differences]))
+    if not verdict.is_good:
+        raise typer.Exit(1)
+
+
+def _print_table(values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        print(f"{name.replace('_', ' '):<26}{value}")

@@ -1,0 +1,42 @@
+# Everything starts here, on a machine with Python >= 3.11 and make: the environment is made from the hashed lock at
+# the first call and again when the lock changes.
+
+PORT ?= 8000
+DATA_DIR ?= .tillroll
+ARGS ?=
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+# The project is not installed but found: a path file serves every directory and every child process.
+PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
+
+.PHONY: up test lint
+.DELETE_ON_ERROR:
+
+up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
+	@exec $(VENV)/bin/tillroll up --data-dir "$(DATA_DIR)" --port "$(PORT)"
+
+test: $(STAMP)  ## every test that this machine allows; ARGS="tests/unit -k cart" chooses
+	@exec $(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## style, types and who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+$(STAMP): requirements.lock Makefile
+	@for python in $(PYTHON) python3 python3.12 python3.11 python3.13 python3.14 python; do \
+		command -v "$$python" >/dev/null && "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null && break; python=; \
+	done; \
+	[ -n "$$python" ] || { echo "Python 3.11 or later is needed and was not found on PATH; or: make PYTHON=/path/to/python" >&2; exit 1; }; \
+	"$$python" -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "Python's venv module is missing: install it (Debian and Ubuntu: apt install python3-venv), then run make again." >&2; exit 1; }; \
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; "$$python" -m venv --clear $(VENV); }
+	@echo "Installing what requirements.lock names ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -c '$(PATH_FILE)'
+	@printf '#!/bin/sh\nexec "%s/bin/python" -m services.cli "$$@"\n' "$(CURDIR)/$(VENV)" > $(VENV)/bin/tillroll
+	@chmod +x $(VENV)/bin/tillroll
+	@touch $@

@@ -1,0 +1,97 @@
+"""A storefront as it exists: submits a checkout several times at once and retries as the first storefront does."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookies import SimpleCookie
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from services.cli.demo_plan import Checkout, Protection
+
+TIMEOUT = 8  # seconds, as are the waits below: the first storefront's own
+WAITS = (0.3, 0.6)
+RETRIED = frozenset({429, 502, 503})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one submission got in the end: the last status (0 = none came) and the order or error in the body."""
+
+    status: int
+    order: Mapping[str, Any] | None
+    error: str | None
+    was_lost: bool
+    """Whether an earlier attempt ended without an answer, so that its 201 may have been lost on the way."""
+
+
+class Shopper:
+    """One lane of the demo: as many connections as a checkout is submitted at once."""
+
+    def __init__(self, base_url: str, submissions: int, tls: ssl.SSLContext) -> None:
+        self._clients = [
+            httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, verify=tls, trust_env=False, cookies=_no_cookies())
+            for _ in range(submissions)
+        ]
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        for client in self._clients:
+            await client.aclose()
+
+    async def check_out(self, checkout: Checkout, token: str) -> list[Answer]:
+        """The answers to all submissions of `checkout`, sent at once."""
+        headers = {"Authorization": f"Bearer {token}"}
+        if checkout.protection is Protection.KEY:
+            headers["Idempotency-Key"] = f"demo-{uuid4()}"
+        if checkout.protection is Protection.CART:
+            cookie = await self._fill_cart(checkout.lines)
+            if isinstance(cookie, Answer):
+                return [cookie]
+            headers["Cookie"] = cookie
+        body = {"total": float(checkout.total), "items": checkout.lines}
+        submissions = (_send(client, "POST", "/api/orders", headers, body) for client in self._clients)
+        return [_answer(*sent) for sent in await asyncio.gather(*submissions)]
+
+    async def _fill_cart(self, lines: Sequence[Mapping[str, Any]]) -> str | Answer:
+        """The Cookie header of a cart that holds `lines`, or the answer that says why there is none."""
+        response, was_lost = await _send(self._clients[0], "PUT", f"/api/cart/{uuid4()}", {}, {"items": lines})
+        if response is None or response.status_code != 200:
+            return _answer(response, was_lost)
+        cookie = SimpleCookie(response.headers.get("Set-Cookie", ""))
+        return "; ".join(f"{name}={morsel.value}" for name, morsel in cookie.items())
+
+
+async def _send(
+    client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]
+) -> tuple[httpx.Response | None, bool]:
+    """The last answer, if any came, and whether an attempt ended without one."""
+    response, was_lost = None, False
+    for wait in (*WAITS, None):
+        try:
+            response = await client.request(method, path, headers=headers, json=body)
+        except httpx.TransportError:
+            response, was_lost = None, True
+        if wait is None or (response is not None and response.status_code not in RETRIED):
+            break
+        await asyncio.sleep(wait)
+    return response, was_lost
+
+
+def _answer(response: httpx.Response | None, was_lost: bool) -> Answer:
+    if response is None:
+        return Answer(0, None, "no answer", was_lost)
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"error": response.text[:200]}
+    return Answer(response.status_code, body.get("data"), body.get("error"), was_lost)
+
+
+def _no_cookies() -> CookieJar:
+    """Every checkout sends its own cookie; a jar would carry one into the next."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
