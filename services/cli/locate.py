@@ -15,7 +15,9 @@ def read_settings(data_dir: Path) -> Settings:
         return Settings(data_dir=data_dir.expanduser().absolute())
     except ValidationError as fault:
         first = fault.errors()[0]
-        raise CannotStart(f"Setting {'.'.join(map(str, first['loc']))}: {first['msg']}.") from fault
+        name = str(first["loc"][0])
+        variable = name if name.isupper() else f"TILLROLL_{name.upper()}"
+        raise CannotStart(f"{variable} cannot be used: {first['msg']}.") from fault
 
 
 def settings_of_running(data_dir: Path) -> Settings:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,9 +20,13 @@ FIRST_DELAY = timedelta(milliseconds=100)
 LONGEST_DELAY = timedelta(seconds=2)  # ten restarts fit into the minute, or giving up would never happen
 POLL = timedelta(milliseconds=50)
 REPORT_EVERY = timedelta(seconds=10)
+LEAST_FREE = 1024 * 1024  # bytes; Redis and PostgreSQL end when they cannot write, and restarts cannot help
 LARGEST_LOG = 10 * 1024 * 1024  # bytes; a larger log is set aside at the next start
 
 Ready = Callable[[], Awaitable[bool]]
+
+
+_MAKE_ROOM = "Make room and start again; everything that was accepted is kept."
 
 
 class GaveUp(TillrollError):
@@ -86,11 +91,13 @@ class Supervisor:
             code = await self._run_once(child)
             if self._is_stopping:
                 return
+            if shutil.disk_usage(child.log.parent).free < LEAST_FREE:
+                raise GaveUp(f"{child.name} {_describe(code)}: the disk is full. {_MAKE_ROOM}")
             ends.append(loop.time())
             while ends[0] < loop.time() - WITHIN.total_seconds():
                 ends.popleft()
             if len(ends) > RESTARTS:
-                raise GaveUp(f"{child.name} ended {len(ends)} times in a minute; giving up. {_explain(child)}")
+                raise GaveUp(f"{child.name} ended {len(ends)} times in a minute; giving up; {_last_words(child)}")
             delay = min(FIRST_DELAY * 2 ** (len(ends) - 1), LONGEST_DELAY)
             self._announce(f"{child.name} {_describe(code)}; restart {len(ends)} in {delay.total_seconds():g} s")
             await asyncio.sleep(delay.total_seconds())
@@ -140,19 +147,8 @@ def _describe(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def _explain(child: Child) -> str:
-    """Why a child keeps ending, as far as its log tells."""
-    if b"No space left on device" in _tail(child.log):
-        return f"The disk that holds {child.log.parent.parent} is full: make room, then start again. Nothing is lost."
-    return _last_words(child)
-
-
 def _last_words(child: Child) -> str:
-    lines = [line for line in _tail(child.log).decode(errors="replace").splitlines() if line.strip()]
+    with child.log.open("rb") as file:
+        file.seek(max(0, child.log.stat().st_size - 8192))
+        lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     return f"its log {child.log} ends with: {lines[-1].strip()[:300]}" if lines else f"its log {child.log} is empty"
-
-
-def _tail(log: Path, size: int = 8192) -> bytes:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - size))
-        return file.read()
