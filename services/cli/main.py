@@ -82,7 +82,7 @@ def status(data_dir: DataDir = Path(".tillroll"), as_json: AsJson = False) -> No
     if as_json:
         print(found.model_dump_json(indent=2))
     else:
-        _print_table({name: "unknown" if value is None else value for name, value in found.model_dump().items()})
+        _print_table(found.model_dump())
     if not found.is_up:
         raise typer.Exit(1)
 
@@ -130,4 +130,11 @@ def demo(
 
 def _print_table(values: Mapping[str, object]) -> None:
     for name, value in values.items():
-        print(f"{name.replace('_', ' '):<26}{value}")
+        match value:
+            case None:
+                shown = "unknown"
+            case bool():
+                shown = "yes" if value else "no"
+            case _:
+                shown = str(value)
+        print(f"{name.replace('_', ' '):<26}{shown}")

@@ -32,7 +32,7 @@ class Status(BaseModel):
     stream_length: int | None = None
     lag: int | None = None
     pending: int | None = None
-    paused: str | None = None
+    paused: str | Literal[False] | None = None  # the reason, while intake is paused
     orders: int | None = None
     events: int | None = None
     dead_letters: int | None = None
@@ -80,7 +80,7 @@ async def _read_redis(client: Redis, status: Status) -> None:
     status.names_loaded = bool(await client.exists(NAMES_LOADED))
     status.stream_length = await client.xlen(STREAM)
     reason = await client.get(INTAKE_PAUSED)
-    status.paused = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+    status.paused = reason.decode(errors="replace") if isinstance(reason, bytes) else False
     groups: list[dict[str, Any]] = await client.xinfo_groups(STREAM) if status.stream_length else []
     status.pending = next((group["pending"] for group in groups if group["name"] == GROUP.encode()), None)
     backlog = await count_backlog(client)

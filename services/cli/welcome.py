@@ -30,7 +30,7 @@ async def welcome(settings: Settings, folder: Path, state: RunState) -> str:
         lines += [
             "",
             f"Place a first order ({product['title']}):",
-            f"  curl {state.gateway_url}/api/orders -H 'Content-Type: application/json' \\",
+            f"  curl -sS {state.gateway_url}/api/orders -H 'Content-Type: application/json' \\",
             f'    -H "Authorization: Bearer $({command})" \\',
             f"    -d {shlex.quote(order)}",
             "",
