@@ -1,0 +1,122 @@
+"""Entries set aside with their reason, whole and searchable. Never decides that an entry is one."""
+
+import base64
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.orders.entries import Entry
+from shared.observability import BURIED
+
+log = logging.getLogger(__name__)
+
+
+class Reason(StrEnum):
+    """Why an entry is a dead letter: the words that operators filter by."""
+
+    DELETED = "deleted"  # gone from the stream while pending: nothing is left to record
+    MISSING_EVENT_ID = "missing_event_id"
+    INVALID_EVENT_ID = "invalid_event_id"
+    MISSING_ACCEPTED_AT = "missing_accepted_at"
+    INVALID_ACCEPTED_AT = "invalid_accepted_at"
+    MISSING_PAYLOAD = "missing_payload"
+    UNDECODABLE = "undecodable"
+    KEY_REUSED = "key_reused"  # a checkout's event id with other content than the archive's
+    CONTENT_CONFLICT = "content_conflict"  # the same, any other event
+    NOT_OWNER = "not_owner"
+    PAID_AFTER_CANCEL = "paid_after_cancel"
+    CANCELLED_AFTER_PAID = "cancelled_after_paid"
+    REFUSED_BY_POSTGRES = "refused_by_postgres"
+    KILLS_CONSUMER = "kills_consumer"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An entry and the reason for which it is set aside; `event_id` and `user_id` where they could be read."""
+
+    entry: Entry
+    reason: str
+    detail: str
+    event_id: UUID | None = None
+    user_id: str | None = None
+
+
+_BURY = text("""
+INSERT INTO dead_letters (stream, entry_id, fields_hash, reason, detail, fields, event_id, user_id, consumer)
+SELECT stream, entry_id, fields_hash, reason, detail, CAST(fields AS json), event_id, user_id, :consumer
+FROM unnest(CAST(:streams AS text[]), CAST(:entry_ids AS text[]), CAST(:hashes AS text[]), CAST(:reasons AS text[]),
+            CAST(:details AS text[]), CAST(:fields AS text[]), CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[]))
+     AS letter (stream, entry_id, fields_hash, reason, detail, fields, event_id, user_id)
+ORDER BY stream, entry_id, fields_hash
+ON CONFLICT (stream, entry_id, fields_hash) DO UPDATE
+SET attempts = dead_letters.attempts + 1, last_failed_at = clock_timestamp(),
+    reason = excluded.reason, detail = excluded.detail, consumer = excluded.consumer
+""")
+
+
+async def bury(connection: AsyncConnection, letters: Sequence[DeadLetter], consumer: str) -> None:
+    """Writes `letters` in the transaction of `connection`. One that is there already counts one attempt more."""
+    unique = {(letter.entry.stream, letter.entry.entry_id, fields_hash(letter.entry)): letter for letter in letters}
+    if not unique:
+        return
+    rows = list(unique.values())
+    await connection.execute(
+        _BURY,
+        {
+            "consumer": consumer,
+            "streams": [key[0] for key in unique],
+            "entry_ids": [key[1] for key in unique],
+            "hashes": [key[2] for key in unique],
+            "reasons": [str(letter.reason) for letter in rows],
+            "details": [letter.detail.encode(errors="replace").decode().replace("\x00", "\\x00") for letter in rows],
+            "fields": [_fields_json(letter.entry) for letter in rows],
+            "event_ids": [letter.event_id for letter in rows],
+            "user_ids": [letter.user_id for letter in rows],
+        },
+    )
+
+
+def announce(letters: Sequence[DeadLetter]) -> None:
+    """Counts and logs `letters`; call it after their commit."""
+    for letter in letters:
+        BURIED.labels(reason=str(letter.reason)).inc()
+        log.error(
+            "dead_letter",
+            extra={
+                "reason": str(letter.reason),
+                "stream": letter.entry.stream,
+                "entry_id": letter.entry.entry_id,
+                "event_id": str(letter.event_id) if letter.event_id else None,
+                "detail": letter.detail[:500],
+            },
+        )
+
+
+def fields_hash(entry: Entry) -> str:
+    """sha256 (hex) of the raw fields: with stream and entry id it names a dead letter."""
+    digest = hashlib.sha256()
+    for pair in entry.fields:
+        for part in pair:
+            digest.update(len(part).to_bytes(8, "big"))  # so that no two lists of fields spell alike
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _fields_json(entry: Entry) -> str:
+    return json.dumps([[_readable(part) for part in pair] for pair in entry.fields])
+
+
+def _readable(part: bytes) -> str | dict[str, str]:
+    """Text where Postgres can hold it as text, else base64: either way no byte is lost."""
+    try:
+        plain = part.decode()
+    except UnicodeDecodeError:
+        plain = "\x00"
+    return {"base64": base64.b64encode(part).decode()} if "\x00" in plain else plain

@@ -1,0 +1,155 @@
+"""Entries of the stream into the archive and the tables made from it: one batch, one transaction.
+
+Decides the fate of each entry: recorded, duplicate or dead letter. Never acks, never waits out an outage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from asyncpg.exceptions import DataError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.orders.dead_letters import DeadLetter, Reason, bury
+from services.orders.entries import Entry, moment
+from services.orders.parse_entry import Arrival, parse_entry, readable_event_id
+from services.orders.write_orders import write_orders
+from shared.errors import Unrecordable
+from shared.events import CheckoutCompleted
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of a batch. A status change that contradicts its order is both recorded and buried."""
+
+    recorded: tuple[Arrival, ...] = ()
+    duplicates: tuple[Arrival, ...] = ()
+    buried: tuple[DeadLetter, ...] = ()
+
+    def __add__(self, other: "BatchResult") -> "BatchResult":
+        return BatchResult(
+            self.recorded + other.recorded, self.duplicates + other.duplicates, self.buried + other.buried
+        )
+
+
+async def record_batch(engine: AsyncEngine, entries: Sequence[Entry], consumer: str) -> BatchResult:
+    """Commits every one of `entries` as event or dead letter; raises SQLAlchemy's and OS errors when Postgres is away.
+
+    Raising means that the batch may be repeated as it is. Entries that only Postgres refuses are found by halving
+    the batch, each half a transaction of its own, and buried.
+    """
+    try:
+        async with engine.begin() as connection:
+            return await record(connection, entries, consumer)
+    except DBAPIError as fault:
+        if not is_refusal(fault):
+            raise
+        refusal = str(fault.orig)
+    if len(entries) > 1:
+        half = len(entries) // 2
+        first = await record_batch(engine, entries[:half], consumer)
+        return first + await record_batch(engine, entries[half:], consumer)
+    arrival = parse_entry(entries[0])
+    letter = DeadLetter(
+        arrival.entry, Reason.REFUSED_BY_POSTGRES, refusal[:2000], arrival.event_id, arrival.event.user_id
+    )
+    return await bury_alone(engine, letter, consumer)
+
+
+async def bury_alone(engine: AsyncEngine, letter: DeadLetter, consumer: str) -> BatchResult:
+    """Commits one dead letter whose fate was decided before its content was looked at."""
+    async with engine.begin() as connection:
+        await bury(connection, [letter], consumer)
+    return BatchResult(buried=(letter,))
+
+
+async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer: str) -> BatchResult:
+    """The whole of a batch in the open transaction of `connection`, which the caller commits."""
+    arrivals: list[Arrival] = []
+    buried: list[DeadLetter] = []
+    for entry in entries:
+        try:
+            arrivals.append(parse_entry(entry))
+        except Unrecordable as fault:
+            buried.append(DeadLetter(entry, fault.reason, fault.detail, readable_event_id(entry)))
+    recorded, duplicates, conflicts = await _archive(connection, arrivals)
+    buried += conflicts
+    buried += await write_orders(connection, recorded)
+    await bury(connection, buried, consumer)
+    return BatchResult(tuple(recorded), tuple(duplicates), tuple(buried))
+
+
+_ARCHIVE = text("""
+INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at)
+SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at
+FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:user_ids AS text[]), CAST(:order_ids AS uuid[]),
+            CAST(:hashes AS text[]), CAST(:payloads AS text[]), CAST(:streams AS text[]), CAST(:entry_ids AS text[]),
+            CAST(:accepted_ats AS timestamptz[]))
+     AS event (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at)
+ORDER BY event_id -- the order in which every consumer takes its locks
+ON CONFLICT (event_id) DO NOTHING
+RETURNING event_id
+""")
+_KNOWN = text("SELECT event_id, content_hash FROM events WHERE event_id = ANY(CAST(:event_ids AS uuid[]))")
+
+
+async def _archive(
+    connection: AsyncConnection, arrivals: Sequence[Arrival]
+) -> tuple[list[Arrival], list[Arrival], list[DeadLetter]]:
+    """Writes the event rows; returns what is new, what was known, and what bears a known id with other content."""
+    first: dict[UUID, Arrival] = {}
+    for arrival in arrivals:
+        first.setdefault(arrival.event_id, arrival)
+    if not first:
+        return [], [], []
+    rows = list(first.values())
+    answer = await connection.execute(
+        _ARCHIVE,
+        {
+            "event_ids": list(first),
+            "types": [row.event.type for row in rows],
+            "user_ids": [row.event.user_id for row in rows],
+            "order_ids": [row.order_id for row in rows],
+            "hashes": [row.content_hash for row in rows],
+            "payloads": [row.payload for row in rows],
+            "streams": [row.entry.stream for row in rows],
+            "entry_ids": [row.entry.entry_id for row in rows],
+            "accepted_ats": [moment(row.accepted_at) for row in rows],
+        },
+    )
+    new = {event_id for (event_id,) in answer}
+    hashes = {event_id: first[event_id].content_hash for event_id in new}
+    if known := [event_id for event_id in first if event_id not in new]:
+        # a statement of its own: its snapshot sees the row of the transaction that the INSERT waited for
+        for event_id, known_hash in await connection.execute(_KNOWN, {"event_ids": known}):
+            hashes[event_id] = known_hash
+    recorded, duplicates, conflicts = [], [], []
+    for arrival in arrivals:
+        if arrival.event_id in new and first[arrival.event_id] is arrival:
+            recorded.append(arrival)
+        elif hashes[arrival.event_id] == arrival.content_hash:
+            duplicates.append(arrival)
+        else:
+            conflicts.append(_conflict(arrival))
+    return recorded, duplicates, conflicts
+
+
+def _conflict(arrival: Arrival) -> DeadLetter:
+    is_checkout = isinstance(arrival.event, CheckoutCompleted)
+    reason = Reason.KEY_REUSED if is_checkout else Reason.CONTENT_CONFLICT
+    return DeadLetter(
+        arrival.entry,
+        reason,
+        "the archive holds this event id with other content",
+        arrival.event_id,
+        arrival.event.user_id,
+    )
+
+
+def is_refusal(fault: DBAPIError) -> bool:
+    """Whether Postgres (or its driver, when it encodes a value) says that the data can never be stored."""
+    cause = getattr(fault.orig, "__cause__", None)
+    state = str(getattr(fault.orig, "sqlstate", None) or "")
+    return state[:2] in ("22", "23") or isinstance(cause, DataError)
