@@ -11,8 +11,8 @@ from tests.acceptance.system import System
 from tests.servers import wait_until
 
 
-def test_the_printed_command_places_an_order_that_a_restart_keeps(tmp_path: Path) -> None:
-    with System(tmp_path / "till") as system:
+def test_the_printed_command_places_an_order_that_a_restart_keeps(place: Path) -> None:
+    with System(place / "till") as system:
         system.start()
         pasted = system.paste_first_order()
         placed = json.loads(pasted.stdout)["data"]
@@ -25,8 +25,8 @@ def test_the_printed_command_places_an_order_that_a_restart_keeps(tmp_path: Path
         assert system.status()["orders"] == 1
 
 
-def test_an_order_is_accepted_while_the_consumer_is_down_and_recorded_when_it_is_back(tmp_path: Path) -> None:
-    with System(tmp_path / "till") as system:
+def test_an_order_is_accepted_while_the_consumer_is_down_and_recorded_when_it_is_back(place: Path) -> None:
+    with System(place / "till") as system:
         system.start()
 
         pid = system.kill("consumer")
@@ -39,8 +39,8 @@ def test_an_order_is_accepted_while_the_consumer_is_down_and_recorded_when_it_is
         assert "consumer was ended by SIGKILL; restart 1" in system.output
 
 
-def test_every_child_comes_back_after_kill_9(tmp_path: Path) -> None:
-    with System(tmp_path / "till") as system:
+def test_every_child_comes_back_after_kill_9(place: Path) -> None:
+    with System(place / "till") as system:
         system.start()
         before = system.state
         answer = system.order("carla", {"2": 1}, 149)
@@ -56,8 +56,8 @@ def test_every_child_comes_back_after_kill_9(tmp_path: Path) -> None:
         assert [order["id"] for order in system.orders("carla")] == [answer.json()["data"]["id"]]
 
 
-def test_a_killed_up_leaves_nothing_that_stands_in_the_way_of_the_next(tmp_path: Path) -> None:
-    with System(tmp_path / "till") as system:
+def test_a_killed_up_leaves_nothing_that_stands_in_the_way_of_the_next(place: Path) -> None:
+    with System(place / "till") as system:
         system.start()
         answer = system.order("dora", {"3": 4}, 156)
         left = system.state
@@ -69,19 +69,19 @@ def test_a_killed_up_leaves_nothing_that_stands_in_the_way_of_the_next(tmp_path:
         assert not any(child.process.find() for child in left.children.values())
 
 
-def test_a_stopped_up_leaves_no_process(tmp_path: Path) -> None:
-    with System(tmp_path / "till") as system:
+def test_a_stopped_up_leaves_no_process(place: Path) -> None:
+    with System(place / "till") as system:
         system.start()
         state = system.state
 
         assert system.stop() == 0
 
         assert not any(child.process.find() for child in state.children.values())
-        assert not any(str(tmp_path) in " ".join(process.info["cmdline"] or ()) for process in _processes())
+        assert not any(str(place) in " ".join(process.info["cmdline"] or ()) for process in _processes())
 
 
-def test_env_and_token_serve_a_shell(tmp_path: Path) -> None:
-    with System(tmp_path / "till") as system:
+def test_env_and_token_serve_a_shell(place: Path) -> None:
+    with System(place / "till") as system:
         system.start()
 
         printed = system.run("env").stdout.splitlines()
