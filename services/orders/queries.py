@@ -4,7 +4,7 @@ The overlay is read first and Postgres second. The consumer removes an event fro
 other way round an order that is recorded between the two reads would be in neither.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,12 +14,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from redis.asyncio import Redis
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.orders.overlay import Accepted, read_overlay
-from services.orders.tables import order_items, orders
+from services.orders.tables import events, order_items, orders
 from shared.errors import Unavailable
-from shared.events import CheckoutCompleted, KeyJoined, Status, StatusChanged, order_json
+from shared.events import CheckoutCompleted, KeyJoined, Status, StatusChanged, decode, order_json
 from shared.postgres import postgres_or_unavailable
 from shared.redis import redis_or_unavailable
 
@@ -90,11 +90,28 @@ async def _read_own(redis: Redis, engine: AsyncEngine, user_id: str, narrowed: s
         is_partial = True
     # A row also wins over its own overlay entry when the row is not among those asked for.
     noted = [entry.event_id for entry in accepted if isinstance(entry.event, CheckoutCompleted)]
-    wanted = sa.or_(narrowed, orders.c.id == sa.any_(sa.literal(noted, sa.ARRAY(sa.Uuid)))) if noted else narrowed
+    wanted = sa.or_(narrowed, _is_one_of(orders.c.id, noted))
     statement = sa.select(orders, items_with()).where(orders.c.user_id == user_id, wanted)
     async with postgres_or_unavailable(_AWAY), engine.connect() as connection:
-        rows = [order_of(row) for row in await connection.execute(statement)]
-    return OwnOrders(fold(rows, accepted), is_partial)
+        rows = {row.id: order_of(row) for row in await connection.execute(statement)}
+        ahead = await _moves_ahead(connection, [order_id for order_id in noted if order_id not in rows])
+    return OwnOrders(fold(rows.values(), [*ahead, *accepted]), is_partial)
+
+
+async def _moves_ahead(connection: AsyncConnection, order_ids: Sequence[UUID]) -> list[Accepted]:
+    """Moves that are recorded, and so gone from the overlay, before their orders are: another consumer has those."""
+    if not order_ids:
+        return []
+    statement = sa.select(events.c.event_id, events.c.accepted_at, sa.cast(events.c.payload, sa.Text)).where(
+        _is_one_of(events.c.order_id, order_ids), events.c.type == "order.status_changed"
+    )
+    moves = await connection.execute(statement.order_by(events.c.accepted_at, events.c.event_id))
+    return [Accepted(event_id, to_ms(accepted_at), decode(payload)) for event_id, accepted_at, payload in moves]
+
+
+def _is_one_of(column: sa.ColumnElement[UUID], ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
+    """One array, not one parameter an id: Postgres takes no more than 32 767 of those."""
+    return column == sa.any_(sa.literal(ids, sa.ARRAY(sa.Uuid)))
 
 
 def items_with(**members: sa.ColumnElement[Any]) -> sa.Label[Any]:

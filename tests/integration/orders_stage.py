@@ -2,46 +2,41 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import sqlalchemy as sa
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders import app as orders_app
-from services.orders.tables import events, order_items, orders
+from services.orders.record_events import record_batch
 from shared.auth import issue_development_token
-from shared.events import CheckoutCompleted, Event, Line, StatusChanged, content_hash, decode, encode
+from shared.events import CheckoutCompleted, Event, Line, Status, StatusChanged, decode, encode, event_id_of
 from shared.settings import Settings
 from shared.streams import STREAM, order_key, overlay_key, user_digest
+from tests import builders
+from tests.builders import HEADPHONES, a_change, an_entry, fields_of
 
 MORNING = 1_767_254_400_123  # 2026-01-01T08:00:00.123Z in ms
 MINUTE = 60_000  # ms
 
-HEADPHONES = Line(product_id="1", title="Wireless Headphones", unit_price=Decimal(129), quantity=1)
-TWO_KEYBOARDS = Line(product_id="2", title="Mechanical Keyboard", unit_price=Decimal(149), quantity=2)
 MOUSE_PAD = Line(product_id="3", title="Gaming Mouse Pad", unit_price=Decimal("39.50"), quantity=1)
 
 
-def a_checkout(user_id: str = "anna", *lines: Line, payment_session_id: str | None = None) -> CheckoutCompleted:
-    """A checkout of Anna's headphones, unless told otherwise."""
-    lines = lines or (HEADPHONES,)
-    total = sum((line.unit_price or Decimal(0)) * line.quantity for line in lines)
-    return CheckoutCompleted(
-        user_id=user_id, lines=lines, total=Decimal(total), fingerprint="0" * 64, payment_session_id=payment_session_id
-    )
+def a_checkout(user_id: str = "anna", *lines: Line, **more: Any) -> CheckoutCompleted:
+    """Anna buys headphones, unless told otherwise."""
+    return builders.a_checkout(user_id, *(lines or (HEADPHONES,)), **more)
 
 
 async def accept(redis: Redis, event: Event, event_id: UUID | None = None, accepted_at: int = MORNING) -> UUID:
     """Leaves `event` as accepting does: in the stream, in the user's overlay and, for a checkout, as its record."""
     event_id = event_id or uuid4()
     payload = encode(event)
-    await redis.xadd(STREAM, {"event_id": str(event_id), "payload": payload, "accepted_at": accepted_at})
+    entry: Any = fields_of(event, event_id, accepted_at)
+    await redis.xadd(STREAM, entry)
     noted = b'{"accepted_at":%d,"event":%s}' % (accepted_at, payload)
     await redis.hset(overlay_key(event.user_id), str(event_id), noted)
     if isinstance(event, CheckoutCompleted):
@@ -62,36 +57,22 @@ async def record(
     checkout: CheckoutCompleted,
     order_id: UUID | None = None,
     accepted_at: int = MORNING,
-    status: str = "processing",
+    status: Status = Status.PROCESSING,
 ) -> UUID:
-    """Leaves `checkout` as recording does: archived, with its order and its line items."""
+    """Lets the consumer's own code record `checkout`, and its move to `status` if it has made one."""
     order_id = order_id or uuid4()
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=accepted_at)
-    archived = {
-        "event_id": order_id,
-        "type": checkout.type,
-        "user_id": checkout.user_id,
-        "order_id": order_id,
-        "content_hash": content_hash(checkout),
-        "payload": checkout.model_dump(mode="json"),
-        "stream": STREAM,
-        "entry_id": f"{accepted_at}-0",
-        "accepted_at": moment,
-    }
-    order = {
-        "id": order_id,
-        "user_id": checkout.user_id,
-        "total": checkout.total,
-        "status": status,
-        "created_at": moment,
-        "payment_session_id": checkout.payment_session_id,
-    }
-    lines = [line.model_dump() | {"order_id": order_id, "line": n} for n, line in enumerate(checkout.lines)]
-    async with engine.begin() as connection:
-        await connection.execute(sa.insert(events), archived)
-        await connection.execute(sa.insert(orders), order)
-        await connection.execute(sa.insert(order_items), lines)
+    batch = [an_entry(checkout, order_id, at=accepted_at)]
+    if status is not Status.PROCESSING:
+        move = a_change(order_id, status, checkout.user_id)
+        batch.append(an_entry(move, move_id(checkout.user_id, order_id, status), at=accepted_at))
+    result = await record_batch(engine, batch, "consumer-1")
+    assert len(result.recorded) == len(batch)
     return order_id
+
+
+def move_id(user_id: str, order_id: UUID, status: Status) -> UUID:
+    """The event id of an order's move."""
+    return event_id_of("status", user_id, str(order_id), status)
 
 
 async def forget(redis: Redis, user_id: str, *event_ids: UUID) -> None:

@@ -11,10 +11,9 @@ from shared.errors import Unavailable
 from shared.events import Status, StatusChanged, decode
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, order_key, overlay_key
+from tests.builders import HEADPHONES, KEYBOARDS
 from tests.integration.orders_stage import (
-    HEADPHONES,
     MORNING,
-    TWO_KEYBOARDS,
     a_checkout,
     accept,
     fields_in_stream,
@@ -120,7 +119,7 @@ async def test_the_record_of_a_move_hides_the_order_from_others_after_the_checko
 async def test_a_recorded_status_is_never_left_for_another(
     redis: Redis, engine: AsyncEngine, settings: Settings
 ) -> None:
-    order_id = await record(engine, a_checkout("anna", TWO_KEYBOARDS, HEADPHONES), status="paid")
+    order_id = await record(engine, a_checkout("anna", KEYBOARDS, HEADPHONES), status=Status.PAID)
     refused = await change_status(redis, engine, settings, "anna", order_id, Status.CANCELLED)
     assert isinstance(refused, Refused)
     assert refused.order.status == "paid"
@@ -210,7 +209,7 @@ async def test_without_redis_a_move_is_refused_in_time_for_the_client(
 async def test_the_answer_is_the_order_as_it_was_accepted(
     redis: Redis, engine: AsyncEngine, settings: Settings
 ) -> None:
-    checkout = a_checkout("anna", TWO_KEYBOARDS, HEADPHONES, payment_session_id="cs_test_anna_1")
+    checkout = a_checkout("anna", KEYBOARDS, HEADPHONES, payment_session_id="cs_test_anna_1")
     order_id = await accept(redis, checkout)
     from_redis = await change_status(redis, engine, settings, "anna", order_id, Status.PAID)
     await record(engine, checkout, order_id)

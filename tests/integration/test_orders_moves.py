@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders import app as orders_app
+from shared.events import Status
 from shared.settings import Settings
 from tests.integration.orders_stage import a_checkout, accept, moves_in_stream, record, serving, signed_in
 from tests.servers import Servers
@@ -80,7 +81,7 @@ async def test_with_the_demo_payment_off_patch_marks_nothing(
 ) -> None:
     production = settings.model_copy(update={"demo_payment": False})
     accepted, recorded = await accept(redis, a_checkout()), await record(engine, a_checkout())
-    cancelled, paid = await record(engine, a_checkout(), status="cancelled"), await accept(redis, a_checkout())
+    cancelled, paid = await record(engine, a_checkout(), status=Status.CANCELLED), await accept(redis, a_checkout())
     async with serving(settings) as http:
         await http.patch("/api/orders", json={"id": str(paid)}, headers=signed_in(settings))
     async with serving(production, orders_app.build(production)) as http:

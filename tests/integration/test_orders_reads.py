@@ -2,8 +2,9 @@
 
 import asyncio
 from decimal import Decimal
+from itertools import permutations
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
@@ -12,18 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.cart.model import CartItem
 from services.checkout.accept_order import Accepted, Submission, accept_order
 from services.orders.queries import find_order, list_orders
-from shared.events import KeyJoined, Status, StatusChanged
+from services.orders.record_events import record_batch
+from shared.events import Event, KeyJoined, Status, StatusChanged
 from shared.settings import Settings
 from shared.streams import overlay_key
+from tests.builders import HEADPHONES, KEYBOARDS, a_change, an_entry
 from tests.integration.orders_stage import (
-    HEADPHONES,
     MINUTE,
     MORNING,
     MOUSE_PAD,
-    TWO_KEYBOARDS,
     a_checkout,
     accept,
     forget,
+    move_id,
     record,
     serving,
     signed_in,
@@ -34,7 +36,7 @@ from tests.servers import Servers
 async def test_an_order_reads_the_same_before_and_after_it_is_recorded(
     redis: Redis, engine: AsyncEngine, settings: Settings
 ) -> None:
-    checkout = a_checkout("anna", TWO_KEYBOARDS, MOUSE_PAD, HEADPHONES, MOUSE_PAD, payment_session_id="cs_test_anna_1")
+    checkout = a_checkout("anna", KEYBOARDS, MOUSE_PAD, HEADPHONES, MOUSE_PAD, payment_session_id="cs_test_anna_1")
     order_id = await accept(redis, checkout)
     async with serving(settings) as http:
         accepted = await http.get("/api/orders", headers=signed_in(settings))
@@ -68,7 +70,7 @@ async def test_a_shopper_reads_their_own_writes_while_no_consumer_runs(
     redis: Redis, engine: AsyncEngine, settings: Settings
 ) -> None:
     submission = Submission("anna", (CartItem(id="2", quantity=2),), Decimal(298))
-    outcome = await accept_order(redis, settings, submission, (TWO_KEYBOARDS,))
+    outcome = await accept_order(redis, settings, submission, (KEYBOARDS,))
     assert isinstance(outcome, Accepted)
     async with serving(settings) as http:
         headers = signed_in(settings)
@@ -126,9 +128,9 @@ async def test_the_row_wins_the_content_and_a_status_only_moves_forward(
     redis: Redis, engine: AsyncEngine, settings: Settings
 ) -> None:
     recorded = await record(engine, a_checkout("anna", HEADPHONES))
-    await accept(redis, a_checkout("anna", TWO_KEYBOARDS), recorded)
+    await accept(redis, a_checkout("anna", KEYBOARDS), recorded)
     await accept(redis, StatusChanged(user_id="anna", order_id=recorded, status=Status.PAID), None, MORNING + MINUTE)
-    cancelled = await record(engine, a_checkout(), status="cancelled")
+    cancelled = await record(engine, a_checkout(), status=Status.CANCELLED)
     await accept(redis, StatusChanged(user_id="anna", order_id=cancelled, status=Status.PAID))
     await accept(redis, StatusChanged(user_id="anna", order_id=UUID(int=7), status=Status.PAID))
     await accept(redis, KeyJoined(user_id="anna", order_id=recorded, key=UUID(int=8)))
@@ -148,6 +150,28 @@ async def test_a_move_applies_whichever_of_checkout_and_move_was_accepted_first(
     found = await find_order(redis, engine, "anna", order_id)
     assert found is not None
     assert found.status == "cancelled"
+
+
+async def test_a_list_never_changes_while_its_events_are_recorded_whatever_the_order_of_recording(
+    redis: Redis, engine: AsyncEngine, settings: Settings
+) -> None:
+    for number, arrival in enumerate(permutations(range(4))):
+        user, paid, cancelled = f"anna-{number}", uuid4(), uuid4()
+        accepted: list[tuple[UUID, Event]] = [
+            (paid, a_checkout(user)),
+            (move_id(user, paid, Status.PAID), a_change(paid, Status.PAID, user)),
+            (cancelled, a_checkout(user, KEYBOARDS)),
+            (move_id(user, cancelled, Status.CANCELLED), a_change(cancelled, Status.CANCELLED, user)),
+        ]
+        for position, (event_id, event) in enumerate(accepted):
+            await accept(redis, event, event_id, MORNING + position * MINUTE)
+        promised = (await list_orders(redis, engine, user)).orders
+        assert [(order.id, order.status) for order in promised] == [(cancelled, "cancelled"), (paid, "paid")]
+        for position in arrival:
+            event_id, event = accepted[position]
+            await record_batch(engine, [an_entry(event, event_id, at=MORNING + position * MINUTE)], "consumer-1")
+            await forget(redis, user, event_id)
+            assert (await list_orders(redis, engine, user)).orders == promised, (arrival, position)
 
 
 async def test_nobody_sees_the_orders_of_another(redis: Redis, engine: AsyncEngine, settings: Settings) -> None:
