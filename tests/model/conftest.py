@@ -1,0 +1,30 @@
+"""A Redis that answers quickly: what survives a power cut is judged elsewhere, here thousands of histories are run."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.settings import AofPolicy, Settings
+from tests.model.real_driver import RealDriver
+
+IS_FULL = os.environ.get("TILLROLL_MODEL") == "full"
+"""Everything, for a run by hand; `make test` runs a bounded part."""
+
+
+@pytest.fixture
+async def quick_redis(settings: Settings) -> AsyncIterator[Redis]:
+    """A client with one connection of its own to the clean Redis, which does not wait for its disk meanwhile."""
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), single_connection_client=True, protocol=2)
+    await redis.config_set("appendfsync", "no")
+    yield redis
+    await redis.config_set("appendfsync", AofPolicy.ALWAYS)
+    await redis.aclose()
+
+
+@pytest.fixture
+def driver(quick_redis: Redis, engine: AsyncEngine, settings: Settings) -> RealDriver:
+    """The real shop, empty."""
+    return RealDriver(quick_redis, engine, settings)
