@@ -72,7 +72,7 @@ async def give_verdict(
         users=totals["users"],
         events=await connection.fetchval(_EVENTS, users),
         dead_letters=await connection.fetchval(_BURIED, users),
-        total_submitted=sum((checkout.total for checkout in checkouts), Decimal(0)),
+        total_submitted=sum((checkout.total for checkout in checkouts), Decimal("0.00")),
         total_recorded=totals["total"],
         total_of_items=await connection.fetchval(_ITEMS_TOTAL, users),
     )
