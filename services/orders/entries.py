@@ -36,7 +36,7 @@ def keep_raw(redis: "Redis") -> None:
 
 
 def _as_sent(answer: Any, **_options: Any) -> Any:
-    return answer
+    return answer or []  # FastStream iterates over the answer of a read that found nothing
 
 
 def entries_of(answer: Sequence[Any] | None, stream: str = STREAM) -> list[Entry]:

@@ -1,0 +1,165 @@
+"""Takes entries to the end of their way: committed, out of the overlay, acked; in that order, whatever it waits for.
+
+Holds a batch through every outage and before the dead-letter limit's pause. Reads nothing from the stream.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import takewhile
+from typing import TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.orders.dead_letters import announce
+from services.orders.entries import Entry
+from services.orders.record_events import BatchResult, record_batch
+from shared.errors import TillrollError
+from shared.observability import (
+    ACCEPT_TO_RECORD_SECONDS,
+    BATCH_SECONDS,
+    INTAKE_PAUSED_GAUGE,
+    RECORDED,
+    REDELIVERED,
+)
+from shared.settings import Settings
+from shared.streams import GROUP, INTAKE_PAUSED, STREAM, overlay_key
+
+OUTAGE = (RedisError, SQLAlchemyError, OSError, TimeoutError)
+"""What an outage of Redis or Postgres looks like from here."""
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0  # seconds between attempts during an outage
+_LOOK_AT_PAUSE_EVERY = 0.5  # seconds
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(TillrollError):
+    """The process ends while a batch is held: its entries stay pending."""
+
+
+class Intake:
+    """The one way of entries into Postgres, one batch at a time."""
+
+    def __init__(self, engine: AsyncEngine, redis: "Redis", settings: Settings) -> None:
+        self.engine = engine
+        self.redis = redis
+        self.settings = settings
+        self.is_paused = False
+        self._busy_since: float | None = None
+        self._failures = 0
+        self._burials_in_row = 0
+        self._one_at_a_time = asyncio.Lock()
+        self._stopping = asyncio.Event()
+
+    @property
+    def held_seconds(self) -> float:
+        """How long the present batch has been on its way; 0 = there is none."""
+        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for the end of an outage or of a pause."""
+        return self.is_paused or self._failures > 0
+
+    def stop(self) -> None:
+        """Ends every wait with Stopped; what is not committed stays pending."""
+        self._stopping.set()
+
+    async def take(self, entries: Sequence[Entry]) -> None:
+        """Returns when all of `entries` are committed and acked; raises Stopped.
+
+        Never more entries in one transaction than may still be buried in a row: the limit is exact, and what lies
+        beyond it is not touched before an operator lifts the pause.
+        """
+        rest = list(entries)
+        while rest:
+            size = max(1, self.settings.dead_letter_limit - self._burials_in_row)
+            piece, rest = rest[:size], rest[size:]
+            await self.carry(piece, lambda piece=piece: record_batch(self.engine, piece, self.settings.consumer))  # type: ignore[misc]
+
+    async def carry(self, piece: Sequence[Entry], commit: Callable[[], Awaitable[BatchResult]]) -> None:
+        """Repeats `commit` until it succeeds, then forgets and acks `piece`; raises Stopped."""
+        async with self._one_at_a_time:
+            await self._while_paused()
+            started = self._busy_since = time.monotonic()
+            try:
+                result = await self._persist(commit)
+                BATCH_SECONDS.observe(time.monotonic() - started)
+                await self._persist(lambda: self._settle(piece, result))
+            finally:
+                self._busy_since = None
+            _tell(result)
+            await self._watch_limit(piece, result)
+
+    async def _persist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Repeats `act` until it succeeds: nothing that can go wrong here is a reason to skip an entry."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                answer = await act()
+            except Exception as fault:  # the edge: also a fault of ours holds the batch instead of losing it
+                self._failures += 1
+                told = {"fault": f"{type(fault).__name__}: {fault}"[:500], "failures": self._failures}
+                log.warning("batch_held", exc_info=not isinstance(fault, OUTAGE), extra=told)
+            else:
+                self._failures = 0
+                return answer
+            await self._rest(wait)
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+        raise Stopped
+
+    async def _settle(self, piece: Sequence[Entry], result: BatchResult) -> None:
+        """Overlay first: an event that left the overlay is in Postgres, and an entry that is acked has left it."""
+        archived: dict[str, list[str]] = defaultdict(list)
+        for arrival in result.recorded + result.duplicates:
+            archived[arrival.event.user_id].append(str(arrival.event_id))
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for user_id, event_ids in archived.items():
+                pipeline.hdel(overlay_key(user_id), *event_ids)
+            if archived:
+                await pipeline.execute()
+        await self.redis.xack(STREAM, GROUP, *[entry.entry_id for entry in piece])
+
+    async def _watch_limit(self, piece: Sequence[Entry], result: BatchResult) -> None:
+        buried = {letter.entry for letter in result.buried}
+        last = len(list(takewhile(buried.__contains__, reversed(piece))))
+        self._burials_in_row = last if last < len(piece) else self._burials_in_row + last
+        if self._burials_in_row >= self.settings.dead_letter_limit:
+            reason = f"{self._burials_in_row} dead letters in a row; the last: {result.buried[-1].reason}"
+            log.error("intake_paused", extra={"reason": reason})
+            await self._persist(lambda: self.redis.set(INTAKE_PAUSED, reason, nx=True))
+            self._burials_in_row = 0
+
+    async def _while_paused(self) -> None:
+        """Returns when no operator has to look at anything first."""
+        while await self._persist(lambda: self.redis.exists(INTAKE_PAUSED)):
+            self.is_paused = True
+            INTAKE_PAUSED_GAUGE.set(1)
+            await self._rest(_LOOK_AT_PAUSE_EVERY)
+        if self.is_paused:
+            log.warning("intake_resumed")
+        self.is_paused = False
+        INTAKE_PAUSED_GAUGE.set(0)
+
+
+def _tell(result: BatchResult) -> None:
+    now = time.time()
+    for arrival in result.recorded:
+        RECORDED.labels(type=arrival.event.type).inc()
+        ACCEPT_TO_RECORD_SECONDS.observe(max(0.0, now - arrival.accepted_at / 1000))
+    REDELIVERED.inc(len(result.duplicates))
+    announce(result.buried)
