@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 
 from services.cli.run_state import RunState, read_state
 from services.cli.system import ROOT, free_port
-from tests.servers import wait_until
+from tests.servers import run_apart, wait_until
 
 BOOT_WITHIN = 60  # seconds
 
@@ -101,6 +102,19 @@ class System:
         response = httpx.get(f"{self.url}/api/orders", headers=self._bearer(user), trust_env=False)
         orders: list[dict[str, Any]] = response.raise_for_status().json()["data"]
         return orders
+
+    def recorded(self, user: str) -> list[str]:
+        """The ids of the orders that Postgres holds for `user`."""
+        found: list[str] = []
+
+        async def read() -> None:
+            connection = await asyncpg.connect(self.state.database_url)
+            rows = await connection.fetch("SELECT id::text FROM orders WHERE user_id = $1", user)
+            found.extend(row[0] for row in rows)
+            await connection.close()
+
+        run_apart(read())
+        return found
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Another `tillroll` command on this data folder."""

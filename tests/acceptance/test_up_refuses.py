@@ -23,13 +23,10 @@ def refusal(*command: str, env: dict[str, str] | None = None) -> str:
     return lines[0]
 
 
-def test_a_second_up_on_the_same_data_is_refused(place: Path) -> None:
-    with System(place / "till") as system:
-        system.start()
+def test_a_second_up_on_the_same_data_is_refused(running: System) -> None:
+    assert "runs already on the data in" in refusal("up", "--data-dir", str(running.folder), "--port", "8999")
 
-        assert "runs already on the data in" in refusal("up", "--data-dir", str(system.folder), "--port", "8999")
-
-        assert system.run("status").returncode == 0
+    assert running.run("status").returncode == 0
 
 
 def test_a_port_in_use_is_refused(place: Path) -> None:
@@ -71,7 +68,7 @@ def test_a_disk_that_fills_up_ends_it_with_one_sentence_and_keeps_what_was_accep
         with System(place / "till") as system:
             system.start()
             answer = system.order("fay", {"1": 1}, 129)
-            wait_until(lambda: system.status()["orders"] == 1, "the order is recorded")
+            wait_until(lambda: system.recorded("fay") != [], "the order is recorded")
             _fill(place / "ledger")
 
             refused = system.order("fay", {"1": 2}, 258)
