@@ -27,7 +27,7 @@ from services.orders.gauges import refresh_gauges
 from services.orders.intake import OUTAGE, Intake, Stopped
 from services.orders.reload_names import check_names
 from shared.events import Event
-from shared.observability import configure_logging
+from shared.observability import OUTAGE_SECONDS, configure_logging
 from shared.postgres import connect_postgres
 from shared.redis import connect_redis
 from shared.settings import Settings, load_settings
@@ -70,6 +70,7 @@ class ConsumerApp(AsgiFastStream):
         self.redis = connect_redis(settings, "consumer")
         keep_raw(self.redis)
         self.intake = Intake(self.engine, self.redis, settings)
+        OUTAGE_SECONDS.set_function(lambda: self.intake.held_seconds if self.intake.is_waiting else 0.0)
         self._names_lock = asyncio.Lock()
         self.is_begun = False
         self.tasks: list[asyncio.Task[None]] = []
@@ -153,7 +154,7 @@ class ConsumerApp(AsgiFastStream):
 
     async def _refresh_gauges(self) -> None:
         if self.is_begun:
-            await refresh_gauges(self.redis, self.intake)
+            await refresh_gauges(self.redis)
 
     async def _trim(self) -> None:
         result = await trim_stream.run_once(self.engine, self.redis, self.settings)

@@ -5,14 +5,12 @@ import math
 from redis.asyncio import Redis
 
 from services.orders.backlog import count_backlog
-from services.orders.intake import Intake
-from shared.observability import LAG_ENTRIES, OUTAGE_SECONDS, PENDING_ENTRIES
+from shared.observability import LAG_ENTRIES, PENDING_ENTRIES
 from shared.streams import GROUP, STREAM
 
 
-async def refresh_gauges(redis: "Redis", intake: Intake) -> None:
+async def refresh_gauges(redis: "Redis") -> None:
     """One look; raises what Redis raises, and then lag and pending are unknown."""
-    OUTAGE_SECONDS.set(intake.held_seconds if intake.is_waiting else 0)
     LAG_ENTRIES.set(math.nan)
     PENDING_ENTRIES.set(math.nan)
     groups = await redis.xinfo_groups(STREAM)
