@@ -192,7 +192,7 @@ class _PatientRetry(Retry):
 
 def _connect_broker(settings: Settings, intake: Intake) -> RedisBroker:
     broker = RedisBroker(
-        settings.redis_url.get_secret_value(),
+        _with_resp2(settings.redis_url.get_secret_value()),
         client_name="tillroll-consumer-reader",
         graceful_timeout=_DRAIN,
         socket_timeout=_SOCKET_TIMEOUT,
@@ -220,6 +220,11 @@ def _connect_broker(settings: Settings, intake: Intake) -> RedisBroker:
 
     broker.subscriber(stream=stream, title="orders", description="Records each event once.")(take)
     return broker
+
+
+def _with_resp2(redis_url: str) -> str:
+    """Raw answers are RESP2's; FastStream takes the protocol from the URL alone, and redis-py 8 would choose 3."""
+    return f"{redis_url}{'&' if '?' in redis_url else '?'}protocol=2"
 
 
 async def _take(intake: Intake, entries: Any) -> None:
