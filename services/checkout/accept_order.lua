@@ -8,8 +8,9 @@
 --       5 event id ('' = only look)  6 payload  7 user digest  8 fingerprint  9 key name or ''
 --       10 identity ms  11 window ms  12 how the cart that was read is recognised: by 'content' or by 'version'
 --       13 expected generation  14 expected content or version  15 items left ('' = as they are)  16 their content
---       17 cart ttl ms  18 tail of the purchase's line
+--       17 cart ttl ms  18 tail of the purchase's line  19 orders that keep their names, separated by blanks
 -- Answers: {'not_loaded'} | {'known', event id, position of the name}
+--        | {'borne', event id}: a name that was not consulted has a bearer of unknown standing
 --        | {'look', TIME in us, cart fields...} | {'accepted', TIME in ms}
 local names, consulted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local event_id = ARGV[5]
@@ -56,10 +57,13 @@ if redis.call('HEXISTS', KEYS[4], 'payload') == 1 then
   return {'known', event_id, -1}
 end
 local free = {}
-for position = 1, names do
-  free[position] = not known_by(KEYS[5 + position])
+for position = ARGV[3] == 'off' and 1 or 0, names do
+  local bearer = known_by(KEYS[5 + position])
+  if bearer and not string.find(ARGV[19], bearer, 1, true) then
+    return {'borne', bearer}
+  end
+  free[position] = not bearer
 end
-local is_window_free = ARGV[3] ~= 'off' and not known_by(KEYS[5])
 
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
 redis.call('XADD', KEYS[2], '*', 'event_id', event_id, 'payload', ARGV[6], 'accepted_at', now)
@@ -73,7 +77,7 @@ for position = 1, names do
     redis.call('SET', KEYS[5 + position], event_id, 'PX', ARGV[10])
   end
 end
-if is_window_free then
+if free[0] then
   redis.call('SET', KEYS[5], event_id, 'PX', ARGV[11])
 end
 if cart then

@@ -104,6 +104,7 @@ class _Decision:
         self.cart: Cart | None = None
         self.looked_at: int | None = None
         self.passed_over: set[UUID] = set()  # orders that a weak name no longer stands for
+        self.living: set[UUID] = set()  # orders that keep their names although this submission is not theirs
         self.is_second_order = False  # the checkout has another key: a second key means a second order
 
     async def step(self) -> Accepted | Replayed | KeyReused | None:
@@ -117,6 +118,8 @@ class _Decision:
             case [b"known", bearer, position]:
                 is_key = self.key is not None and (position == 1 or (plan.event_id == self.key and position == -1))
                 return await self._resolve(UUID(bearer.decode()), by_key=is_key, by="cart" if position else "window")
+            case [b"borne", bearer]:
+                return await self._judge(UUID(bearer.decode()))
             case [b"look", time, *fields]:
                 return await self._learn(plan, int(time), fields)
             case answer:
@@ -222,6 +225,7 @@ class _Decision:
                 content(left or ()),
                 int(CART_TTL.total_seconds() * 1000),
                 bought_tail(plan.event_id or self.window, self.user, self.content),
+                " ".join(map(str, self.living)),
             ],
         )
 
@@ -262,8 +266,14 @@ class _Decision:
             return replayed
         if key:
             self.is_second_order = True
+            self.living.add(order_id)
             return None
         return replayed if await self._join(order_id) else None
+
+    async def _judge(self, order_id: UUID) -> None:
+        """A new checkout takes over the names of a cancelled one, and no other's."""
+        (status,) = await hash_fields(self.redis, order_key(order_id), "status")
+        (self.passed_over if status in (None, Status.CANCELLED.encode()) else self.living).add(order_id)
 
     async def _join(self, order_id: UUID) -> bool:
         """Binds the new key to a checkout that has none; False when something changed since it was read."""

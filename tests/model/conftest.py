@@ -17,7 +17,7 @@ IS_FULL = os.environ.get("TILLROLL_MODEL") == "full"
 @pytest.fixture
 async def quick_redis(settings: Settings) -> AsyncIterator[Redis]:
     """A client with one connection of its own to the clean Redis, which does not wait for its disk meanwhile."""
-    redis = Redis.from_url(settings.redis_url.get_secret_value(), single_connection_client=True, protocol=2)
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), single_connection_client=True, protocol=2, socket_timeout=30)
     await redis.config_set("appendfsync", "no")
     yield redis
     await redis.config_set("appendfsync", AofPolicy.ALWAYS)

@@ -103,6 +103,7 @@ def wait(ms: int) -> Intent:
 INTENTS: dict[str, Intent] = {
     "put headphones": put(HEADPHONES),
     "put both": put(BOTH),
+    "put two headphones": put((("1", 2),)),
     "clear": put(()),
     "read": lambda view: ReadCart(view.session),
     "refill headphones": refill(HEADPHONES),
@@ -113,6 +114,7 @@ INTENTS: dict[str, Intent] = {
     "buy carrying the first generation": buy_carrying(HEADPHONES, seen=0),
     "buy with key 1": buy(HEADPHONES, KEYS[0]),
     "buy with key 1 carrying the last generation": buy_carrying(HEADPHONES, KEYS[0]),
+    "buy with key 2 carrying the first generation": buy_carrying(HEADPHONES, KEYS[1], seen=0),
     "buy with key 2": buy(HEADPHONES, KEYS[1]),
     "buy with key 2 and cart": buy_with_cart(HEADPHONES, KEYS[1]),
     "buy pads with key 1": buy(PADS, KEYS[0]),

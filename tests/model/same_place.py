@@ -43,7 +43,7 @@ async def place_of(redis: Redis, judge: Judge, view: View, alphabet: Alphabet) -
     """Text that is equal for two histories only if whatever follows is equal, too."""
     plain = _plain_names(judge, view, alphabet)
     known = [str(view), str(_still(judge.model)), *await _facts(redis)]
-    return "\n".join(_ID.sub(lambda found: plain.get(found[0], found[0]), line) for line in known)
+    return "\n".join(sorted(_ID.sub(lambda found: plain.get(found[0], found[0]), line) for line in known))
 
 
 def _plain_names(judge: Judge, view: View, alphabet: Alphabet) -> dict[str, str]:
@@ -83,17 +83,17 @@ def _still(model: CheckoutModel) -> CheckoutModel:
 
 
 async def _facts(redis: Redis) -> list[str]:
-    keys = [key for key in sorted(await redis.keys("till:*")) if _fields(key) is not None]
+    keys = [key for key in await redis.keys("till:*") if _fields(key) is not None]
     async with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.pttl(key)
             fields = _fields(key)
             pipeline.hmget(key, fields) if fields else pipeline.get(key)
         told: list[Any] = await pipeline.execute()
-    return sorted(
+    return [
         f"{key.decode()} {round(left / _GRAIN)} {_aged(value)}"
         for key, left, value in zip(keys, told[::2], told[1::2], strict=True)
-    )
+    ]
 
 
 def _fields(key: bytes) -> tuple[str, ...] | None:
