@@ -9,14 +9,12 @@ from typing import Annotated
 
 import typer
 
+from services.cli import rebuild_commands
+from services.cli.options import AsJson, DataDir
 from shared.errors import TillrollError
 
 app = typer.Typer(name="tillroll", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-DataDir = Annotated[
-    Path, typer.Option(envvar="TILLROLL_DATA_DIR", help="The folder that holds servers and their data.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+app.add_typer(rebuild_commands.app)
 
 
 def main() -> None:

@@ -1,0 +1,84 @@
+"""The archive as operators read it: whole orders of events, as the consumer's own arrivals. Writes nothing.
+
+Whoever makes rows from it opens connections here: their search path says which tables the consumer's rule writes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from services.orders.entries import Entry
+from services.orders.parse_entry import Arrival
+from shared.errors import TillrollError, Unrecordable
+from shared.events import decode
+from shared.postgres import sqlalchemy_url
+from shared.settings import Settings
+from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD
+
+LIVE = "public"
+"""The schema of the tables that everybody reads."""
+
+DERIVED = ("orders", "order_items", "order_statuses")
+"""The tables that are made from the archive alone. Dead letters are not: their entries never became events."""
+
+COLUMNS = """
+event_id, order_id, CAST(extract(epoch FROM accepted_at) * 1000 AS bigint) AS accepted_ms, content_hash,
+CAST(payload AS text) AS payload, stream, entry_id
+"""
+
+
+class ArchiveUnreadable(TillrollError):
+    """An event of the archive cannot be read by this version: nothing was changed."""
+
+
+def connect_operator(settings: Settings, process: str, search_path: str = LIVE) -> AsyncEngine:
+    """An engine of fresh connections without a limit on a statement's time: an operator's statement may be long.
+
+    Never pooled: a prepared statement does not notice a table that comes to stand before another in the path.
+    """
+    return create_async_engine(
+        sqlalchemy_url(settings.database_url.get_secret_value()),
+        poolclass=NullPool,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {"application_name": f"tillroll-{process}", "search_path": search_path},
+        },
+    )
+
+
+async def hold_writers(connection: AsyncConnection, seconds: int = 5) -> None:
+    """Makes this transaction the only writer until its end. Readers go on; raises DBAPIError after `seconds`.
+
+    The first statement of every batch inserts into `events`: who waits there holds no other lock yet.
+    """
+    await connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
+    await connection.execute(text(f"LOCK TABLE {LIVE}.events IN SHARE ROW EXCLUSIVE MODE"))
+
+
+_EVENTS_OF = text(f"""
+SELECT {COLUMNS} FROM {LIVE}.events WHERE order_id = ANY(CAST(:order_ids AS uuid[])) ORDER BY accepted_at, event_id
+""")  # noqa: S608  names of ours
+
+
+async def events_of(connection: AsyncConnection, order_ids: Sequence[UUID]) -> list[Arrival]:
+    """Every archived event of these orders, in the order of acceptance; raises ArchiveUnreadable."""
+    return arrivals_of((await connection.execute(_EVENTS_OF, {"order_ids": order_ids})).all())
+
+
+def arrivals_of(rows: Iterable[Row[Any]]) -> list[Arrival]:
+    """Rows of COLUMNS as the consumer had them before it; raises ArchiveUnreadable."""
+    return [_arrival(row) for row in rows]
+
+
+def _arrival(row: Row[Any]) -> Arrival:
+    fields = ((EVENT_ID, str(row.event_id)), (PAYLOAD, row.payload), (ACCEPTED_AT, str(row.accepted_ms)))
+    entry = Entry(row.entry_id, tuple((name.encode(), value.encode()) for name, value in fields), row.stream)
+    try:
+        event = decode(row.payload)
+    except Unrecordable as fault:
+        raise ArchiveUnreadable(f"Event {row.event_id} of the archive cannot be read: {fault.detail}") from fault
+    return Arrival(entry, row.event_id, row.accepted_ms, event, row.content_hash, row.payload)
