@@ -119,7 +119,8 @@ class _Decision:
                 is_key = self.key is not None and (position == 1 or (plan.event_id == self.key and position == -1))
                 return await self._resolve(UUID(bearer.decode()), by_key=is_key, by="cart" if position else "window")
             case [b"borne", bearer]:
-                return await self._judge(UUID(bearer.decode()))
+                await self._judge(UUID(bearer.decode()))
+                return None
             case [b"look", time, *fields]:
                 return await self._learn(plan, int(time), fields)
             case answer:
