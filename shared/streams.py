@@ -31,7 +31,12 @@ def user_digest(user_id: str) -> str:
 
 def overlay_key(user_id: str) -> str:
     """Hash event id -> `{"accepted_at": ms, "event": {...}}`: accepted for this user, not yet recorded."""
-    return f"till:{PARTITION}:accepted:{user_digest(user_id)}"
+    return overlay_key_of(user_digest(user_id))
+
+
+def overlay_key_of(digest: str) -> str:
+    """The same, for who knows the user's digest alone."""
+    return f"till:{PARTITION}:accepted:{digest}"
 
 
 def order_key(order_id: UUID | str) -> str:

@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.orders.entries import Entry
 from shared.observability import BURIED
 
+DEAD_LETTER = "dead_letter"
+"""Field of an entry that an operator put back: the name of the dead letter that it was, see `name_of`."""
+
 log = logging.getLogger(__name__)
 
 
@@ -61,9 +64,42 @@ SET attempts = dead_letters.attempts + 1, last_failed_at = clock_timestamp(),
 """)
 
 
+_BURY_AGAIN = text("""
+UPDATE dead_letters
+SET state = 'buried', attempts = attempts + 1, last_failed_at = clock_timestamp(),
+    reason = again.reason, detail = again.detail, consumer = :consumer,
+    requeued_as = CASE WHEN again.put_back_as = ANY(requeued_as) THEN requeued_as
+                       ELSE requeued_as || again.put_back_as END
+FROM unnest(CAST(:streams AS text[]), CAST(:names AS text[]), CAST(:put_back_as AS text[]), CAST(:reasons AS text[]),
+            CAST(:details AS text[]))
+     AS again (stream, name, put_back_as, reason, detail)
+WHERE dead_letters.stream = again.stream AND dead_letters.entry_id = split_part(again.name, '/', 1)
+  AND dead_letters.fields_hash = split_part(again.name, '/', 2)
+RETURNING again.name
+""")
+
+
 async def bury(connection: AsyncConnection, letters: Sequence[DeadLetter], consumer: str) -> None:
-    """Writes `letters` in the transaction of `connection`. One that is there already counts one attempt more."""
+    """Writes `letters` in the transaction of `connection`. One that is there already counts one attempt more.
+
+    An entry that was put back by an operator becomes again the dead letter that it was.
+    """
     unique = {(letter.entry.stream, letter.entry.entry_id, fields_hash(letter.entry)): letter for letter in letters}
+    put_back = [letter for letter in unique.values() if _former_name(letter)]
+    if put_back:
+        answer = await connection.execute(
+            _BURY_AGAIN,
+            {
+                "consumer": consumer,
+                "streams": [letter.entry.stream for letter in put_back],
+                "names": [_former_name(letter) for letter in put_back],
+                "put_back_as": [letter.entry.entry_id for letter in put_back],
+                "reasons": [str(letter.reason) for letter in put_back],
+                "details": [_storable(letter.detail) for letter in put_back],
+            },
+        )
+        known = {name for (name,) in answer}
+        unique = {key: letter for key, letter in unique.items() if _former_name(letter) not in known}
     if not unique:
         return
     rows = list(unique.values())
@@ -75,8 +111,8 @@ async def bury(connection: AsyncConnection, letters: Sequence[DeadLetter], consu
             "entry_ids": [key[1] for key in unique],
             "hashes": [key[2] for key in unique],
             "reasons": [str(letter.reason) for letter in rows],
-            "details": [letter.detail.encode(errors="replace").decode().replace("\x00", "\\x00") for letter in rows],
-            "fields": [_fields_json(letter.entry) for letter in rows],
+            "details": [_storable(letter.detail) for letter in rows],
+            "fields": [fields_json(letter.entry.fields) for letter in rows],
             "event_ids": [letter.event_id for letter in rows],
             "user_ids": [letter.user_id for letter in rows],
         },
@@ -109,8 +145,32 @@ def fields_hash(entry: Entry) -> str:
     return digest.hexdigest()
 
 
-def _fields_json(entry: Entry) -> str:
-    return json.dumps([[_readable(part) for part in pair] for pair in entry.fields])
+def name_of(entry_id: str, digest: str) -> str:
+    """What an entry that is put back calls the dead letter of `entry_id` whose fields have the hash `digest`."""
+    return f"{entry_id}/{digest}"
+
+
+def _former_name(letter: DeadLetter) -> str | None:
+    name = letter.entry.field(DEAD_LETTER)
+    return name.decode("ascii", errors="replace").replace("\x00", "") if name else None
+
+
+def _storable(detail: str) -> str:
+    return detail.encode(errors="replace").decode().replace("\x00", "\\x00")
+
+
+def raw_fields(stored: Sequence[Sequence[str | dict[str, str]]]) -> tuple[tuple[bytes, bytes], ...]:
+    """The bytes of the fields that a dead letter keeps as JSON."""
+    return tuple((_bytes_of(name), _bytes_of(value)) for name, value in stored)
+
+
+def _bytes_of(part: str | dict[str, str]) -> bytes:
+    return part.encode() if isinstance(part, str) else base64.b64decode(part["base64"])
+
+
+def fields_json(fields: Sequence[tuple[bytes, bytes]]) -> str:
+    """The JSON that a dead letter keeps of its fields; `raw_fields` is the way back."""
+    return json.dumps([[_readable(part) for part in pair] for pair in fields])
 
 
 def _readable(part: bytes) -> str | dict[str, str]:

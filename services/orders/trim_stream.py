@@ -1,6 +1,7 @@
 """Shortens the stream, only below what every group has acked and the archive holds. Never guesses."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,29 +28,36 @@ class TrimResult:
     unarchived: str | None = None
 
 
-async def run_once(engine: AsyncEngine, redis: "Redis", settings: Settings) -> TrimResult:
-    """Trims what is older than the retention (`redis` made raw by keep_raw); raises what Redis and Postgres raise."""
-    limit = await _acked_below(redis)
+async def run_once(engine: AsyncEngine, redis: "Redis", settings: Settings, *, dry_run: bool = False) -> TrimResult:
+    """Trims what is older than the retention (`redis` made raw by keep_raw); raises what Redis and Postgres raise.
+
+    A dry run counts what would go.
+    """
+    limit = await acked_below(redis)
     if limit is None:
         return TrimResult()
     seconds, microseconds = await redis.time()
     oldest_kept = int(seconds) * 1000 + int(microseconds) // 1000 - int(settings.stream_retention * 1000)
     limit = min(limit, (max(0, oldest_kept), 0))
-    trimmed = 0
+    trimmed, start = 0, "-"
     while True:
-        answer: Any = await redis.xrange(STREAM, max=_exclusive(limit), count=_PAGE)
+        answer: Any = await redis.xrange(STREAM, min=start, max=_exclusive(limit), count=_PAGE)
         entries = entries_of(answer)
         if not entries:
             return TrimResult(trimmed)
-        gap = await _first_unarchived(engine, entries)
+        gap = next((entry.entry_id for entry in await find_unarchived(engine, entries)), None)
         end = id_parts(gap) if gap else _next(id_parts(entries[-1].entry_id))
-        trimmed += await redis.xtrim(STREAM, minid=f"{end[0]}-{end[1]}", approximate=False)
+        start = f"{end[0]}-{end[1]}"
+        if dry_run:
+            trimmed += sum(id_parts(entry.entry_id) < end for entry in entries)
+        else:
+            trimmed += await redis.xtrim(STREAM, minid=start, approximate=False)
         if gap:
             log.error("acked_but_not_archived", extra={"entry_id": gap})
             return TrimResult(trimmed, gap)
 
 
-async def _acked_below(redis: "Redis") -> tuple[int, int] | None:
+async def acked_below(redis: "Redis") -> tuple[int, int] | None:
     """The first id that some group may still need; None = no group of ours, or no stream."""
     try:
         groups: list[dict[str, Any]] = await redis.xinfo_groups(STREAM)
@@ -71,10 +79,14 @@ async def _acked_below(redis: "Redis") -> tuple[int, int] | None:
 _ARCHIVED = text("SELECT event_id FROM events WHERE event_id = ANY(CAST(:event_ids AS uuid[]))")
 _BURIED = text("""
 SELECT entry_id FROM dead_letters WHERE stream = :stream AND entry_id = ANY(CAST(:entry_ids AS text[]))
+UNION ALL -- what was put back and failed again is kept with the dead letter that it was
+SELECT unnest(requeued_as) FROM dead_letters
+WHERE stream = :stream AND requeued_as && CAST(:entry_ids AS text[])
 """)
 
 
-async def _first_unarchived(engine: AsyncEngine, entries: list[Entry]) -> str | None:
+async def find_unarchived(engine: AsyncEngine, entries: Sequence[Entry]) -> list[Entry]:
+    """Those of `entries` that are neither an event of the archive nor a dead letter."""
     ids = {entry.entry_id: readable_event_id(entry) for entry in entries}
     async with engine.connect() as connection:
         archived = set(
@@ -82,7 +94,8 @@ async def _first_unarchived(engine: AsyncEngine, entries: list[Entry]) -> str | 
         )
         rest = [entry_id for entry_id, event_id in ids.items() if event_id not in archived]
         buried = set((await connection.execute(_BURIED, {"stream": STREAM, "entry_ids": rest})).scalars())
-    return next((entry_id for entry_id in rest if entry_id not in buried), None)
+    lost = set(rest) - buried
+    return [entry for entry in entries if entry.entry_id in lost]
 
 
 def _next(entry_id: tuple[int, int]) -> tuple[int, int]:
