@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     dead_letter_limit: Annotated[int, Field(ge=1)] = 100  # burials in a row that pause intake
     stream_retention: Annotated[float, Field(ge=0)] = 3600.0  # seconds an archived entry stays in the stream
 
+    api_url: str = "http://127.0.0.1:8000"  # the gateway that a storefront of its own process asks
+
     @field_validator("origins", "authorized_parties", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:

@@ -19,7 +19,7 @@ from services.cli.system import free_port
 from tests.servers import wait_until
 
 TEMPLATE = Path(__file__).parents[1] / "deploy" / "nginx.conf"
-SERVICES = ("cart", "checkout", "orders")
+SERVICES = ("cart", "checkout", "orders", "storefront")
 
 
 class Nginx:
@@ -30,12 +30,13 @@ class Nginx:
         folder: Path,
         upstreams: dict[str, str],
         edit: Callable[[str], str] = str,
+        port: int | None = None,
         **variables: str,
     ) -> None:
         binary = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin")
         if binary is None:
             pytest.skip("nginx is not installed")
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
         known = {

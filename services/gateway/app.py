@@ -4,12 +4,14 @@ Its own port also answers /health, /ready and /metrics, for the supervisor on th
 a deployment, never passes those on.
 """
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from services.cart.app import prepare
+from services.cart.app import prepare as prepare_catalog
 from services.gateway.routes import ROUTERS, allowed_methods
+from services.storefront.api import Api
+from services.storefront.app import prepare as prepare_storefront
 from shared.errors import ApiError
 from shared.http import build_app, error_response
 from shared.settings import Settings, load_settings
@@ -22,7 +24,7 @@ EXPOSED = ("ETag", "Idempotent-Replayed", "Event-Id", "Retry-After")
 def build(settings: Settings) -> ASGIApp:
     """The composed app. CORS is outermost, so that a browser may read errors too, faults included."""
     routers = [router for service in ROUTERS.values() for router in service]
-    app = build_app("gateway", settings, routers, uses_postgres=True, prepare=prepare)
+    app = build_app("gateway", settings, routers, uses_postgres=True, prepare=_prepare)
     app.router.redirect_slashes = False
     app.add_exception_handler(405, _answer_method_not_allowed)
     return CORSMiddleware(
@@ -38,6 +40,11 @@ def build(settings: Settings) -> ASGIApp:
 def create_app() -> ASGIApp:
     """The app of this process' environment (for `uvicorn --factory`)."""
     return build(load_settings())
+
+
+def _prepare(app: FastAPI) -> None:
+    prepare_catalog(app)
+    prepare_storefront(app, Api.within(app))
 
 
 def _answer_method_not_allowed(request: Request, _fault: Exception) -> Response:
