@@ -163,12 +163,17 @@ class ConsumerApp(AsgiFastStream):
 
 
 async def _repeat(step: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Runs `step` for ever; an outage is logged and outwaited, a fault of ours ends the task and shows in /health."""
+    """Runs `step` for ever; an outage is logged once and outwaited, a fault of ours ends the task: /health shows it."""
+    last = ""
     while True:
         try:
             await step()
+            last = ""
         except OUTAGE as fault:
-            log.warning("step_failed", extra={"step": step.__name__, "fault": f"{type(fault).__name__}: {fault}"[:500]})
+            told = f"{type(fault).__name__}: {fault}"[:500]
+            if told != last:
+                log.warning("step_failed", extra={"step": step.__name__, "fault": told})
+            last = told
         except Stopped:
             return
         await asyncio.sleep(seconds)

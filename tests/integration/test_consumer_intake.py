@@ -162,6 +162,17 @@ async def test_entries_of_a_consumer_that_stays_away_are_claimed_in_large_pages(
     assert await count(engine, "orders") == 25
 
 
+async def test_an_answer_that_never_arrived_is_claimed_by_its_own_consumer(
+    reader: Redis, engine: AsyncEngine, settings: Settings
+) -> None:
+    """The connection broke after the server had given the entries: nobody reads them as new again."""
+    await accept(reader, a_checkout())
+    await read_new(reader, settings.consumer)
+    mine = consumer(settings, claim_after=0.05)
+    assert await until(lambda: claim_stranded(reader, mine, Intake(engine, reader, mine))) == 1
+    assert await count(engine, "orders") == 1
+
+
 async def test_young_entries_of_others_are_left_alone(reader: Redis, engine: AsyncEngine, settings: Settings) -> None:
     await accept(reader, a_checkout())
     await read_new(reader, "consumer-2")
