@@ -86,7 +86,7 @@ async def test_a_child_that_ends_again_and_again_is_given_up_loudly(
 
 async def test_a_child_that_will_not_stop_is_killed_after_its_grace(till: Till) -> None:
     stubborn = 'trap "" TERM; touch $NOTE; while :; do sleep 0.02; done'
-    async with till.supervise() as supervisor:
+    async with asyncio.timeout(10), till.supervise() as supervisor:
         await supervisor.start(till.child("consumer", stubborn, grace=0.2))
 
     assert till.lines == ["consumer did not stop within 0.2 s; killed"]
@@ -105,7 +105,7 @@ async def test_a_start_that_is_abandoned_leaves_no_child(till: Till) -> None:
 async def test_children_end_with_a_parent_that_is_killed(till: Till) -> None:
     program = (
         "import subprocess, signal, sys; from services.cli.children import spawn_options\n"
-        "print(subprocess.Popen(['sleep', '60'], **spawn_options(None, signal.SIGTERM)).pid, flush=True); input()"
+        "print(subprocess.Popen(['sleep', '60'], stdout=-3, **spawn_options(None, signal.SIGTERM)).pid, flush=True); input()"
     )
     pipe = asyncio.subprocess.PIPE
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
