@@ -104,8 +104,9 @@ async def test_a_start_that_is_abandoned_leaves_no_child(till: Till) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 async def test_children_end_with_a_parent_that_is_killed(till: Till) -> None:
     program = (
-        "import subprocess, signal, sys; from services.cli.children import spawn_options\n"
-        "print(subprocess.Popen(['sleep', '60'], stdout=-3, **spawn_options(None, signal.SIGTERM)).pid, flush=True); input()"
+        "import signal; from subprocess import DEVNULL, Popen; from services.cli.children import spawn_options\n"
+        "options = spawn_options(None, signal.SIGTERM)\n"
+        "print(Popen(['sleep', '60'], stdout=DEVNULL, **options).pid, flush=True); input()"
     )
     pipe = asyncio.subprocess.PIPE
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
