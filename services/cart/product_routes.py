@@ -35,10 +35,11 @@ async def list_products(request: Request, category: str = "") -> Response:
 @router.get("/api/products/{product_id:path}", responses={400: {"description": "Invalid product id"}})
 async def show_product(request: Request, product_id: str) -> Response:
     """One product. The path converter keeps an id with an encoded slash an invalid id instead of a missing page."""
-    product = request.app.state.catalog.get(product_id)
+    # the converter loses a trailing newline, the path has it
+    product = request.app.state.catalog.get(request.scope["path"].removeprefix("/api/products/"))
     if product is None:
         raise ApiError(400, "Invalid product id")
-    return await _answer(request, f"id:{product_id}", product)
+    return await _answer(request, f"id:{product.id}", product)
 
 
 async def _answer(request: Request, name: str, shown: Iterable[Product] | Product) -> Response:
