@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -14,10 +15,24 @@ IS_FULL = os.environ.get("TILLROLL_MODEL") == "full"
 """Everything, for a run by hand; `make test` runs a bounded part."""
 
 
+@asynccontextmanager
+async def connect_quickly(settings: Settings) -> AsyncIterator[Redis]:
+    """A client with one connection of its own to a Redis that does not wait for its disk meanwhile."""
+    url = settings.redis_url.get_secret_value()
+    async with Redis.from_url(url, single_connection_client=True, protocol=2, socket_timeout=30) as redis:
+        await redis.config_set("appendfsync", "no")
+        try:
+            yield redis
+        finally:
+            await redis.config_set("appendfsync", AofPolicy.ALWAYS)
+
+
 @pytest.fixture
 async def quick_redis(settings: Settings) -> AsyncIterator[Redis]:
-    """A client with one connection of its own to the clean Redis, which does not wait for its disk meanwhile."""
-    redis = Redis.from_url(settings.redis_url.get_secret_value(), single_connection_client=True, protocol=2, socket_timeout=30)
+    """The clean Redis."""
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(), single_connection_client=True, protocol=2, socket_timeout=30
+    )
     await redis.config_set("appendfsync", "no")
     yield redis
     await redis.config_set("appendfsync", AofPolicy.ALWAYS)

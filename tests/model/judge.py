@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from uuid import UUID
 
 from shared.streams import user_digest
 from tests.model.calls import (
@@ -38,8 +39,8 @@ class Judge:
     """The model after some calls, and what it has learnt about which real id is which number."""
 
     model: CheckoutModel = field(default_factory=CheckoutModel)
-    orders: dict[object, int] = field(default_factory=dict)
-    generations: dict[object, int] = field(default_factory=dict)
+    orders: dict[UUID, int] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> "Judge":
         """Independent of this one."""
@@ -147,7 +148,7 @@ def _same(call: Call, seen: object, expected: object) -> None:
         raise Disagreement(f"{call}: the shop says {seen}, the model {expected}")
 
 
-def _bind(call: Call, known: dict[object, int], real: _Real, number: int) -> None:
+def _bind(call: Call, known: dict[_Real, int], real: _Real, number: int) -> None:
     """`real` stands for `number` from now on; raises when one of the two stands for something else already."""
     if real not in known and number not in known.values():
         known[real] = number

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from typing import Any, Literal
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -42,6 +43,7 @@ from tests.model.calls import (
 )
 from tests.model.checkout_model import Items, canonical
 
+_OUTCOMES: dict[type, Literal["stored", "echo", "stale"]] = {Stored: "stored", Echo: "echo", Stale: "stale"}
 _CARTS = cart_key("").encode()
 
 
@@ -59,7 +61,7 @@ class RealDriver:
 
     def __init__(self, redis: Redis, engine: AsyncEngine, settings: Settings) -> None:
         self.redis = redis
-        self._engine = engine
+        self.engine = engine
         self._settings = settings
 
     async def make(self, call: Call) -> Answer:
@@ -72,7 +74,7 @@ class RealDriver:
             case Move(user, order_id, to):
                 moved = await change_status(
                     self.redis,
-                    self._engine,
+                    self.engine,
                     self._settings,
                     user,
                     order_id,
@@ -129,18 +131,21 @@ class RealDriver:
             await pipeline.execute()
 
     async def forget(self) -> None:
-        """Every key is gone but the marker and the log."""
-        keys = [key for key in await self._keys() if key != STREAM.encode()]
-        if keys:
-            await self.redis.delete(*keys)
+        """Every key is gone but the marker."""
+        await self.redis.delete(b"till:nothing", *await self._keys())
 
     async def _keys(self) -> list[bytes]:
-        return [key for key in await self.redis.keys("till:*") if key != NAMES_LOADED.encode()]
+        keys: list[Any] = await self.redis.keys("till:*")
+        return [key for key in keys if key != NAMES_LOADED.encode()]
+
+    async def read_log(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Every entry of the stream: id, fields."""
+        entries: Any = await self.redis.xrange(STREAM)
+        return list(entries)
 
     async def _put(self, session: str, items: Items, if_match: str | None) -> PutSeen:
         outcome = await put_cart(self.redis, session, cart_items(items), self._settings.window, if_match)
-        names = {Stored: "stored", Echo: "echo", Stale: "stale"}
-        return PutSeen(names[type(outcome)], outcome.cart.generation or None, outcome.cart.etag)
+        return PutSeen(_OUTCOMES[type(outcome)], outcome.cart.generation or None, outcome.cart.etag)
 
     async def _submit(self, call: Submit) -> SubmitSeen:
         items = cart_items(call.items)
@@ -169,7 +174,7 @@ class RealDriver:
 
     async def _read_orders(self, users: tuple[str, ...]) -> OrdersSeen:
         checkouts = {}
-        for _, fields in await self.redis.xrange(STREAM):
+        for _, fields in await self.read_log():
             event = decode(fields[b"payload"])
             if isinstance(event, CheckoutCompleted) and event.user_id in users:
                 checkouts[UUID(fields[b"event_id"].decode())] = event

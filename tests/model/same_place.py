@@ -75,15 +75,14 @@ def _still(model: CheckoutModel) -> CheckoutModel:
             if cart.expires_at > now
         },
         orders=model.orders,
-        names=dict(
-            sorted((name, (order, end - now)) for name, (order, end) in model.names.items() if end > now)
-        ),
+        names=dict(sorted((name, (order, end - now)) for name, (order, end) in model.names.items() if end > now)),
         generations=model.generations,
     )
 
 
 async def _facts(redis: Redis) -> list[str]:
-    keys = [key for key in await redis.keys("till:*") if _fields(key) is not None]
+    present: list[Any] = await redis.keys("till:*")
+    keys = [key for key in present if _fields(key) is not None]
     async with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.pttl(key)

@@ -55,7 +55,7 @@ class Client:
         op.began, op.ended = op.began or number, number
         self.trips += 1
         try:
-            answer = await redis.execute_command(*trip.args, **trip.options)
+            answer = await redis.execute_command(*trip.args, **trip.options)  # type: ignore[no-untyped-call]
         except RedisError as fault:
             self._pending = self._advance(self._run.throw, fault)
         else:

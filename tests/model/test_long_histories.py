@@ -1,0 +1,133 @@
+"""Longer histories than can all be gone through: Hypothesis looks for one that the model answers otherwise.
+
+Two users, two carts, two keys, any amounts, and time in steps of ten seconds: what a history takes itself is less,
+so that the shop is never ahead of the model where something ends.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from services.cart.model import Cart as RealCart
+from shared.postgres import connect_postgres
+from shared.settings import Settings
+from tests.model.calls import Call, CartSeen, Move, PutCart, ReadCart, ReadLife, ReadOrders, Submit, Wait
+from tests.model.checkout_model import CART_TTL, IDENTITY, WINDOW, canonical
+from tests.model.conftest import IS_FULL, connect_quickly
+from tests.model.intents import KEYS
+from tests.model.judge import Judge
+from tests.model.real_driver import RealDriver
+
+USERS = ("ada", "bob")
+SESSIONS = ("5e5510c0-0000-4000-8000-00000000000a", "5e5510c0-0000-4000-8000-00000000000b")
+TEN_SECONDS = 10_000  # ms
+
+amounts = st.builds(
+    lambda headphones, pads: canonical({"1": headphones, "3": pads}), st.integers(0, 2), st.integers(0, 2)
+)
+nth = st.integers(0, 5)
+
+
+class Browsers(RuleBasedStateMachine):
+    """Whatever two users with two browsers do is answered as the model answers it."""
+
+    driver: RealDriver
+    run: Callable[[Coroutine[Any, Any, Any]], Any]  # on the one event loop that all histories share
+
+    @initialize()
+    def begin(self) -> None:
+        self.run(self.driver.forget())
+        self.judge = Judge()
+        self.generations: dict[str, list[str]] = {session: [] for session in SESSIONS}
+        self.etags: dict[str, list[str]] = {session: [RealCart().etag] for session in SESSIONS}
+
+    @rule(session=st.sampled_from(SESSIONS), items=amounts)
+    def put(self, session: str, items: Any) -> None:
+        self._make(PutCart(session, items))
+
+    @rule(session=st.sampled_from(SESSIONS), items=amounts, back=nth)
+    def put_if_match(self, session: str, items: Any, back: int) -> None:
+        self._make(PutCart(session, items, _back(self.etags[session], back)))
+
+    @rule(user=st.sampled_from(USERS), items=amounts.filter(bool), key=st.sampled_from((None, *KEYS)))
+    def buy(self, user: str, items: Any, key: str | None) -> None:
+        self._make(Submit(user, items, key))
+
+    @rule(
+        user=st.sampled_from(USERS),
+        items=amounts.filter(bool),
+        key=st.sampled_from((None, None, *KEYS)),
+        session=st.sampled_from(SESSIONS),
+        back=st.none() | nth,
+    )
+    def buy_with_cart(self, user: str, items: Any, key: str | None, session: str, back: int | None) -> None:
+        known = self.generations[session]
+        generation = _back(known, back) if back is not None and known else None
+        self._make(Submit(user, items, key, session, generation))
+
+    @rule(
+        user=st.sampled_from(USERS),
+        session=st.sampled_from(SESSIONS),
+        key=st.sampled_from((None, None, None, *KEYS)),
+        is_carrying=st.booleans(),
+    )
+    def check_out(self, user: str, session: str, key: str | None, is_carrying: bool) -> None:
+        """Buys exactly what is in the cart."""
+        cart = self.judge.model.cart(session)
+        if cart.items:
+            self._make(Submit(user, cart.items, key, session, self.generations[session][-1] if is_carrying else None))
+
+    @precondition(lambda self: self.judge.orders)
+    @rule(user=st.sampled_from(USERS), back=nth, to=st.sampled_from(("paid", "cancelled", "cancelled")))
+    def move(self, user: str, back: int, to: Any) -> None:
+        order_id: Any = _back(list(self.judge.orders), back)
+        self._make(Move(user, order_id, to))
+
+    @precondition(lambda self: self.judge.model.now < IDENTITY - 2 * CART_TTL)
+    @rule(ms=st.sampled_from((TEN_SECONDS, WINDOW - TEN_SECONDS, WINDOW, CART_TTL - WINDOW, CART_TTL)))
+    def wait(self, ms: int) -> None:
+        self._make(Wait(ms))
+
+    def _make(self, call: Call) -> None:
+        looks: list[Call] = [look for session in SESSIONS for look in (ReadCart(session), ReadLife(session))]
+        for step in (call, *looks, ReadOrders(USERS)):
+            answer = self.run(self.driver.make(step))
+            self.judge.hear(step, answer)
+            match step, answer:
+                case ReadCart(session), CartSeen(generation=generation, etag=etag):
+                    if generation is not None and generation not in self.generations[session]:
+                        self.generations[session].append(generation)
+                    if etag not in self.etags[session]:
+                        self.etags[session].append(etag)
+
+
+def _back(known: list[Any], back: int) -> Any:
+    """The last one, the one before, ..., the first."""
+    return known[max(-1 - back, -len(known))]
+
+
+def test_long_histories_are_answered_as_the_model_answers_them(settings: Settings) -> None:
+    bounds = hypothesis_settings(
+        max_examples=2000 if IS_FULL else 60,
+        stateful_step_count=60 if IS_FULL else 30,
+        derandomize=not IS_FULL,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    with asyncio.Runner() as runner:
+        closing = AsyncExitStack()
+        try:
+            redis = runner.run(closing.enter_async_context(connect_quickly(settings)))
+            engine = connect_postgres(settings, "test")
+            closing.push_async_callback(engine.dispose)
+            shop = {"driver": RealDriver(redis, engine, settings), "run": staticmethod(runner.run)}
+            run_state_machine_as_test(type("Browsers", (Browsers,), shop), settings=bounds)
+        finally:
+            runner.run(closing.aclose())
