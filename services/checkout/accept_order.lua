@@ -4,11 +4,12 @@
 -- KEYS: 1 names-loaded marker  2 stream  3 overlay of the user  4 order record of the proposed event id
 --       5 window slot  then ARGV[1] stronger names, strongest first  then the cart, if there is one
 -- ARGV: 1 number of stronger names  2 how many of them are consulted  3 'consult' the window, only 'bind' it, or 'off'
---       4 orders that a name no longer stands for, separated by blanks
+--       4 orders that no name but the key stands for any longer, separated by blanks
 --       5 event id ('' = only look)  6 payload  7 user digest  8 fingerprint  9 key name or ''
 --       10 identity ms  11 window ms  12 how the cart that was read is recognised: by 'content' or by 'version'
 --       13 expected generation  14 expected content or version  15 items left ('' = as they are)  16 their content
 --       17 cart ttl ms  18 tail of the purchase's line  19 orders that keep their names, separated by blanks
+--       20 orders whose record has ended: not even the key stands for them
 -- Answers: {'not_loaded'} | {'known', event id, position of the name}
 --        | {'borne', event id}: a name that was not consulted has a bearer of unknown standing
 --        | {'look', TIME in us, cart fields...} | {'accepted', TIME in ms}
@@ -16,9 +17,10 @@ local names, consulted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local event_id = ARGV[5]
 local cart = KEYS[6 + names]
 
-local function known_by(key)
-  local bearer = redis.call('GET', key)
-  if bearer and not string.find(ARGV[4], bearer, 1, true) then
+local function bearer_of(position)
+  local bearer = redis.call('GET', KEYS[5 + position])
+  local is_key = position == 1 and ARGV[9] ~= ''
+  if bearer and not string.find(is_key and ARGV[20] or ARGV[4], bearer, 1, true) then
     return bearer
   end
 end
@@ -27,7 +29,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   return {'not_loaded'}
 end
 for position = 1, consulted do
-  local bearer = known_by(KEYS[5 + position])
+  local bearer = bearer_of(position)
   if bearer then
     return {'known', bearer, position}
   end
@@ -45,7 +47,7 @@ if cart then
   end
 end
 if is_as_read and ARGV[3] == 'consult' then
-  local bearer = known_by(KEYS[5])
+  local bearer = bearer_of(0)
   if bearer then
     return {'known', bearer, 0}
   end
@@ -58,7 +60,7 @@ if redis.call('HEXISTS', KEYS[4], 'payload') == 1 then
 end
 local free = {}
 for position = ARGV[3] == 'off' and 1 or 0, names do
-  local bearer = known_by(KEYS[5 + position])
+  local bearer = bearer_of(position)
   if bearer and not string.find(ARGV[19], bearer, 1, true) then
     return {'borne', bearer}
   end

@@ -104,6 +104,7 @@ class _Decision:
         self.cart: Cart | None = None
         self.looked_at: int | None = None
         self.passed_over: set[UUID] = set()  # orders that a weak name no longer stands for
+        self.ended: set[UUID] = set()  # those of them whose record is gone: not even a key stands for them
         self.living: set[UUID] = set()  # orders that keep their names although this submission is not theirs
         self.is_second_order = False  # the checkout has another key: a second key means a second order
 
@@ -227,6 +228,7 @@ class _Decision:
                 int(CART_TTL.total_seconds() * 1000),
                 bought_tail(plan.event_id or self.window, self.user, self.content),
                 " ".join(map(str, self.living)),
+                " ".join(map(str, self.ended)),
             ],
         )
 
@@ -252,7 +254,8 @@ class _Decision:
             self.redis, order_key(order_id), "payload", "accepted_at", "status", "fingerprint", "key"
         )
         if payload is None or at is None or status is None:
-            self.passed_over.add(order_id)  # the record ended in this very moment, and its names with it
+            self.passed_over.add(order_id)
+            self.ended.add(order_id)  # in this very moment, and its names with it
             return None
         same = print_ == self.print.encode()
         event = decode(payload)

@@ -44,11 +44,18 @@ STORIES = [
     Case("a cart", ("buy with cart", "cancel"), ("buy with cart",)),
     Case("a cart", ("buy with key 1 carrying the last generation", "cancel"), ("buy with key 2 and cart",)),
     Case("a cart just bought", ("cancel", "buy with cart"), ("put headphones", "buy with cart")),
+    Case(
+        "a cart just bought",
+        ("buy with key 1 carrying the last generation", "cancel"),
+        ("buy with key 1 carrying the last generation",),
+    ),
     Case("a cart, and bought without it", ("buy with key 1",), ("buy with key 2", "cancel")),
     Case("a cart, and bought without it", ("buy with key 1",), ("cancel", "buy")),
     Case("a cart, and bought without it", ("buy with cart",), ("cancel", "buy")),
 ]
-"""Longer ones: the storefront that empties its cart, the shopper who cancels and buys again, two keys for one order."""
+"""Longer ones: the storefront that empties its cart, the shopper who cancels and buys again, two keys for one order,
+one key that is joined and its order cancelled while its double click waits.
+"""
 
 
 def single_calls(beginning: str) -> Iterator[Case]:
