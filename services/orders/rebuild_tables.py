@@ -27,7 +27,7 @@ from shared.settings import Settings
 SCRATCH = "tillroll_rebuild"
 _APPLIED = "applied"  # event ids that the new tables contain
 _PAGE = 2000  # events in one transaction
-_LOCK = 7_411_012  # any constant; only rebuilds take it
+_LOCK = 7_411_013  # any constant; only rebuilds take it
 _ATTEMPTS = 20  # times that the swap waits for the readers of the old tables
 _PATIENCE = 2  # seconds of each: readers queue behind a waiting swap
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.archive import LIVE
+from services.orders.claims import ensure_group
 from services.orders.entries import entries_of, keep_raw
 from services.orders.rebuild_checksum import read_checksum
 from services.orders.reconcile import Reconciled
@@ -37,7 +38,7 @@ async def consume(engine: AsyncEngine, redis: Redis, settings: Settings) -> None
     """Records and acks what the group has not been given yet."""
     raw = connect_redis(settings, "test-consumer")
     keep_raw(raw)
-    await redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True) if not await redis.xinfo_groups(STREAM) else None
+    await ensure_group(redis)
     while True:
         answer: Any = await raw.xreadgroup(GROUP, "consumer-1", {STREAM: ">"}, count=500)
         if not answer:
