@@ -12,7 +12,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.dead_letters import Reason
-from services.orders.entries import Entry
+from services.orders.entries import Entry, id_parts
 from services.orders.scratch import Scratch, open_scratch
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -45,20 +45,30 @@ def count_outcomes(outcomes: Iterable[str]) -> dict[str, int]:
 
 
 class Preview:
-    """Judges entries one page after the other."""
+    """Judges entries one page after the other.
+
+    `revisions`: number of an entry of an earlier page (the first is 0) -> what a later one has made of it. A status
+    change that came before its order is refused only when that comes.
+    """
 
     def __init__(self, scratch: Scratch) -> None:
+        self.revisions: dict[int, Judgement] = {}
         self._scratch = scratch
         self._judged = 0
 
     async def judge(self, page: Sequence[Fields]) -> list[Judgement]:
         """The outcomes of entries with these fields, in their order; raises what Postgres raises."""
-        entries = [Entry(f"{_AFTER_ALL_OTHERS}-{self._judged + number}", raw) for number, raw in enumerate(page)]
+        first = self._judged
+        entries = [Entry(f"{_AFTER_ALL_OTHERS}-{first + number}", raw) for number, raw in enumerate(page)]
         self._judged += len(entries)
         await self._scratch.seed(entries)
         result = await self._scratch.record(entries)
         recorded = {arrival.entry.entry_id for arrival in result.recorded}
         buried = {letter.entry.entry_id: str(letter.reason) for letter in result.buried}
+        for entry_id, reason in buried.items():
+            milliseconds, number = id_parts(entry_id)
+            if milliseconds == _AFTER_ALL_OTHERS and number < first:
+                self.revisions[number] = _judgement(is_recorded=True, reason=reason)
         return [_judgement(entry.entry_id in recorded, buried.get(entry.entry_id)) for entry in entries]
 
 

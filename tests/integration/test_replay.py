@@ -1,0 +1,313 @@
+"""A replay delivers events again and changes nothing that is recorded; what its preview says is what happens."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.orders import replay
+from services.orders.audit import list_trail, verify_trail
+from services.orders.claims import ensure_group
+from services.orders.entries import entries_of
+from services.orders.replay import make_plan, pause_replay, plan_replay, run_replay, send_page, start_replay
+from services.orders.replay_preview import open_preview
+from services.orders.replay_runs import Run, Status, list_run_events, read_run
+from services.orders.replay_source import ReplayRange, Source, raw_reader
+from shared.errors import ApiError
+from shared.events import Status as OrderStatus
+from shared.settings import Settings
+from shared.streams import STREAM, overlay_key
+from tests.builders import MORNING, a_change, a_checkout, an_entry, fields_of
+from tests.integration.operators import OLGA, checksum, consume, rows
+from tests.integration.orders_stage import MOUSE_PAD, accept
+from tests.waiting import until
+
+EVERYTHING = ReplayRange()
+
+
+@asynccontextmanager
+async def consuming(engine: AsyncEngine, redis: Redis, settings: Settings) -> AsyncIterator[None]:
+    """A consumer that takes what comes."""
+
+    is_over = asyncio.Event()
+
+    async def work() -> None:
+        while not is_over.is_set():
+            await consume(engine, redis, settings)
+            await asyncio.sleep(0.005)
+
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        is_over.set()
+        await task
+
+
+async def preview(engine: AsyncEngine, redis: Redis, chosen: ReplayRange = EVERYTHING, source: str = "stream") -> Run:
+    opened = await plan_replay(engine, redis, Source(source), chosen, 5000, OLGA)
+    return await make_plan(engine, redis, opened.run_id)
+
+
+async def go(engine: AsyncEngine, redis: Redis, settings: Settings, run: Run) -> Run:
+    async with consuming(engine, redis, settings):
+        await start_replay(engine, run.run_id, OLGA)
+        return await run_replay(engine, redis, run.run_id, OLGA)
+
+
+def counts(**found: int) -> dict[str, int]:
+    return {"insert": 0, "already_there": 0, "conflict": 0, "reject": 0, "total": sum(found.values())} | found
+
+
+async def a_day_of_the_shop(engine: AsyncEngine, redis: Redis, settings: Settings) -> list[UUID]:
+    """Recorded: two orders, one paid, a poison. Deleted from the tables since: one order and its events."""
+    anna, boris, carla = [await accept(redis, a_checkout(name)) for name in ("anna", "boris", "carla")]
+    await accept(redis, a_change(anna, OrderStatus.PAID, "anna"))
+    await redis.xadd(STREAM, {"payload": "no name"})
+    await redis.xadd(STREAM, fields_of(a_checkout("boris", fingerprint="66" * 32), boris))
+    await consume(engine, redis, settings)
+    async with engine.begin() as connection:
+        for statement in (
+            "DELETE FROM order_items WHERE order_id = :id",
+            "DELETE FROM orders WHERE id = :id",
+            "DELETE FROM order_statuses WHERE order_id = :id",
+            "DELETE FROM events WHERE order_id = :id",
+        ):
+            await connection.execute(text(statement), {"id": carla})
+    return [anna, boris, carla]
+
+
+async def test_the_run_does_to_the_unit_what_its_preview_said(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    carla = (await a_day_of_the_shop(engine, redis, settings))[2]
+    before = await checksum(engine, with_versions=True)
+    planned = await preview(engine, redis)
+    assert planned.planned == counts(insert=1, already_there=3, conflict=1, reject=1)
+    assert (await checksum(engine, with_versions=True), await redis.xlen(STREAM)) == (before, 6)
+    told = {row["planned"]: (row["event_id"], row["detail"]) for row in await list_run_events(engine, planned.run_id)}
+    assert told["insert"] == (carla, "")
+    assert told["reject"] == (None, "missing_event_id")
+    assert told["conflict"][1] == "key_reused"
+    finished = await go(engine, redis, settings, planned)
+    assert (finished.status, finished.sent, finished.result) == (Status.FINISHED, 6, planned.planned)
+    events = await list_run_events(engine, planned.run_id)
+    assert [row["planned"] for row in events] == [row["outcome"] for row in events]
+    assert await rows(engine, "SELECT count(*) FROM orders WHERE id = :id", id=carla) == [(1,)]
+
+
+async def test_replaying_what_is_recorded_changes_no_row_and_no_overlay(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    for number in range(120):
+        await accept(redis, a_checkout(f"user_{number % 7}"), UUID(int=number + 1))
+    await accept(redis, a_change(UUID(int=1), OrderStatus.CANCELLED, "user_0"))
+    await consume(engine, redis, settings)
+    await redis.hset(overlay_key("user_0"), str(UUID(int=999)), b"of an order on its way")
+    before = await checksum(engine, with_versions=True)
+    for source in ("stream", "archive"):
+        finished = await go(engine, redis, settings, await preview(engine, redis, source=source))
+        assert finished.result == finished.planned == counts(already_there=121)
+    assert await checksum(engine, with_versions=True) == before
+    assert await redis.hkeys(overlay_key("user_0")) == [str(UUID(int=999)).encode()]
+
+
+async def test_a_preview_sees_what_earlier_events_of_its_range_do(
+    engine: AsyncEngine, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change before its order, the order twice, a second change that contradicts: across pages."""
+    monkeypatch.setattr(replay, "_PLAN_PAGE", 1)
+    order_id = uuid4()
+    await accept(redis, a_change(order_id), accepted_at=MORNING + 1)
+    await accept(redis, a_checkout(), order_id)
+    await accept(redis, a_checkout(), order_id)
+    await accept(redis, a_change(order_id, OrderStatus.CANCELLED), accepted_at=MORNING + 2)
+    planned = await preview(engine, redis)
+    assert [row["planned"] for row in await list_run_events(engine, planned.run_id)] == [
+        "insert", "insert", "already_there", "reject",
+    ]  # fmt: skip
+    await ensure_group(redis)
+    await redis.xgroup_setid(STREAM, "orders", "$")  # nobody has recorded them yet
+    finished = await go(engine, redis, settings, planned)
+    assert finished.result == planned.planned
+
+
+async def test_a_preview_knows_that_a_change_is_refused_only_when_its_order_comes(
+    engine: AsyncEngine, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_PLAN_PAGE", 1)
+    order_id = uuid4()
+    await accept(redis, a_change(order_id, OrderStatus.CANCELLED), accepted_at=MORNING + 1)
+    await accept(redis, a_change(order_id), accepted_at=MORNING + 2)
+    await accept(redis, a_checkout(), order_id)
+    planned = await preview(engine, redis)
+    assert planned.planned == counts(insert=2, reject=1)
+    await ensure_group(redis)
+    await redis.xgroup_setid(STREAM, "orders", "$")
+    monkeypatch.setattr(replay, "_SEND_PAGE", 1)
+    one_by_one = settings.model_copy(update={"batch_size": 1})
+    finished = await go(engine, redis, one_by_one, planned)
+    assert finished.result == planned.planned
+    events = await list_run_events(engine, planned.run_id)
+    assert [(row["planned"], row["outcome"]) for row in events] == [
+        ("insert", "insert"), ("reject", "reject"), ("insert", "insert"),
+    ]  # fmt: skip
+
+
+async def test_a_preview_whose_connection_is_cut_writes_no_live_row(engine: AsyncEngine, redis: Redis) -> None:
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tillroll-scratch'"
+    async with open_preview(engine) as judge:
+        await judge.judge([an_entry(a_checkout()).fields])
+        await rows(engine, cut)
+        for _ in range(3):
+            with pytest.raises(DBAPIError):
+                await judge.judge([an_entry(a_checkout()).fields])
+    assert await rows(engine, "SELECT count(*) FROM events") == [(0,)]
+
+
+async def test_every_filter_chooses_from_stream_and_archive_alike(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    anna = await accept(redis, a_checkout("anna"), accepted_at=MORNING)
+    boris = await accept(redis, a_checkout("boris", MOUSE_PAD), accepted_at=MORNING + 60_000)
+    paid = await accept(redis, a_change(anna, OrderStatus.PAID, "anna"), accepted_at=MORNING + 120_000)
+    await consume(engine, redis, settings)
+    ids = [entry.entry_id for entry in entries_of(await raw_reader(redis).xrange(STREAM))]
+    minute = datetime.fromtimestamp(MORNING / 1000 + 60, UTC)
+    cases: list[tuple[dict[str, Any], list[UUID]]] = [
+        ({}, [anna, boris, paid]),
+        ({"user": "anna"}, [anna, paid]),
+        ({"order": anna}, [anna, paid]),
+        ({"event": paid}, [paid]),
+        ({"product": "3"}, [boris]),
+        ({"type": "order.status_changed"}, [paid]),
+        ({"from": minute}, [boris, paid]),
+        ({"to": minute}, [anna]),
+        ({"first": ids[1]}, [boris, paid]),
+        ({"last": ids[1]}, [anna, boris]),
+        ({"first": ids[1], "last": ids[1]}, [boris]),
+        ({"first": ids[2].partition("-")[0], "last": ids[2].partition("-")[0], "event": paid}, [paid]),
+        ({"user": "anna", "product": "3"}, []),
+    ]
+    for given, expected in cases:
+        for source in ("stream", "archive"):
+            run = await preview(engine, redis, ReplayRange(**given), source)
+            found = [row["event_id"] for row in await list_run_events(engine, run.run_id)]
+            assert found == expected, (given, source)
+
+
+async def test_what_a_replay_wrote_is_never_replayed_from_the_stream(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    for _ in range(3):
+        await accept(redis, a_checkout())
+    await consume(engine, redis, settings)
+    for _ in range(3):
+        run = await go(engine, redis, settings, await preview(engine, redis))
+        assert run.sent == 3
+    assert await redis.xlen(STREAM) == 12
+
+
+async def test_a_replay_goes_on_where_it_was_wherever_its_process_died(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    for number in range(170):
+        await accept(redis, a_checkout(f"user_{number}"), UUID(int=number + 1))
+    await consume(engine, redis, settings)
+    async with engine.begin() as connection:
+        await connection.execute(text("TRUNCATE events, orders, order_items, order_statuses"))
+    planned = await preview(engine, redis)
+    await start_replay(engine, planned.run_id, OLGA)
+    run = await send_page(engine, redis, await read_run(engine, planned.run_id))
+    assert run.sent == 50
+    note, died = replay.replay_runs.note_sent, asyncio.get_running_loop().create_future()
+
+    async def die(*_args: Any) -> Any:
+        died.set_result(True)
+        raise ConnectionResetError
+
+    replay.replay_runs.note_sent = die  # the page is in the stream, and no row says so
+    try:
+        with pytest.raises(ConnectionResetError):
+            await send_page(engine, redis, run)
+    finally:
+        replay.replay_runs.note_sent = note
+    assert (await read_run(engine, run.run_id)).sent == 50
+    assert await redis.xlen(STREAM) == 270
+    finished = await go(engine, redis, settings, run)
+    assert (finished.sent, finished.result) == (170, counts(insert=170))
+    assert await redis.xlen(STREAM) == 340, "no event went twice"
+    assert await rows(engine, "SELECT count(*), count(DISTINCT entry_id) FROM replayed_events") == [(170, 170)]
+
+
+async def test_two_processes_cannot_run_one_replay(engine: AsyncEngine, redis: Redis, settings: Settings) -> None:
+    for number in range(400):
+        await accept(redis, a_checkout(f"user_{number}"))
+    await consume(engine, redis, settings)
+    planned = await preview(engine, redis)
+    async with consuming(engine, redis, settings):
+        await start_replay(engine, planned.run_id, OLGA)
+        both: list[Awaitable[Run]] = [run_replay(engine, redis, planned.run_id, OLGA) for _ in range(2)]
+        outcomes = await asyncio.gather(*both, return_exceptions=True)
+    assert sum(isinstance(outcome, Run) for outcome in outcomes) >= 1
+    assert all(isinstance(outcome, Run | ApiError) for outcome in outcomes), outcomes
+    assert (await read_run(engine, planned.run_id)).result == counts(already_there=400)
+    assert await redis.xlen(STREAM) == 800
+
+
+async def test_a_paused_replay_writes_nothing_until_it_goes_on(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    for number in range(120):
+        await accept(redis, a_checkout(f"user_{number}"))
+    await consume(engine, redis, settings)
+    planned = await preview(engine, redis)
+    with pytest.raises(ApiError, match="does not run"):
+        await pause_replay(engine, planned.run_id, OLGA)
+    await start_replay(engine, planned.run_id, OLGA)
+    await send_page(engine, redis, await read_run(engine, planned.run_id))
+    assert (await pause_replay(engine, planned.run_id, OLGA)).status == "paused"
+    stopped = await run_replay(engine, redis, planned.run_id, OLGA)
+    assert (stopped.status, stopped.sent, await redis.xlen(STREAM)) == (Status.PAUSED, 50, 170)
+    finished = await go(engine, redis, settings, planned)
+    assert (finished.sent, finished.result) == (120, planned.planned)
+    trail = await list_trail(engine)
+    assert {act["action"] for act in trail} == {"replay.run", "replay.pause", "replay.resume"}
+    assert trail[0]["result"] == planned.planned
+    assert trail[0]["dry_run"] == planned.planned
+    assert (await verify_trail(engine)).findings == ()
+
+
+async def _has_entries(redis: Redis, count: int) -> bool:
+    return bool(await redis.xlen(STREAM) >= count)
+
+
+async def test_a_replay_keeps_its_rate_and_never_runs_far_ahead_of_the_consumer(
+    engine: AsyncEngine, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_AHEAD", 60)
+    for number in range(200):
+        await accept(redis, a_checkout(f"user_{number}"))
+    await consume(engine, redis, settings)
+    planned = await preview(engine, redis)
+    await start_replay(engine, planned.run_id, OLGA)
+    running = asyncio.create_task(run_replay(engine, redis, planned.run_id, OLGA))
+    await until(lambda: _has_entries(redis, 300))
+    await asyncio.sleep(0.3)  # it would have sent the rest long ago
+    assert await redis.xlen(STREAM) == 300, "the page that crosses the limit is the last one"
+    async with consuming(engine, redis, settings):
+        assert (await running).result == counts(already_there=200)
+    slow = await make_plan(
+        engine, redis, (await plan_replay(engine, redis, Source.STREAM, ReplayRange(first="0"), 400, OLGA)).run_id
+    )
+    begun = asyncio.get_running_loop().time()
+    await go(engine, redis, settings, slow)
+    assert asyncio.get_running_loop().time() - begun >= 160 / 400
