@@ -25,8 +25,7 @@ class Entry:
 
     def field(self, name: str) -> bytes | None:
         """The value of the last field called `name`; None = there is none."""
-        wanted = name.encode()
-        return next((value for key, value in reversed(self.fields) if key == wanted), None)
+        return dict(self.fields).get(name.encode())
 
 
 def keep_raw(redis: "Redis") -> None:

@@ -11,6 +11,7 @@ from shared.errors import Unrecordable
 from shared.events import CheckoutCompleted, Event, content_hash, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD
 
+_EVENT_ID, _ACCEPTED_AT, _PAYLOAD = EVENT_ID.encode(), ACCEPTED_AT.encode(), PAYLOAD.encode()
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MILLISECONDS = re.compile(rb"[0-9]{1,15}")
 _LAST_MOMENT = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp() * 1000)  # what Python and Postgres can both hold
@@ -37,7 +38,8 @@ def parse_entry(entry: Entry) -> Arrival:
     """The event in `entry`; raises Unrecordable with one of Reason's words."""
     if not entry.fields:
         raise Unrecordable(Reason.DELETED, "deleted from the stream while it was pending; it may have been recorded")
-    name, since, payload = entry.field(EVENT_ID), entry.field(ACCEPTED_AT), entry.field(PAYLOAD)
+    fields = dict(entry.fields)  # of equal names the last counts, as Entry.field has it
+    name, since, payload = fields.get(_EVENT_ID), fields.get(_ACCEPTED_AT), fields.get(_PAYLOAD)
     if name is None:
         raise Unrecordable(Reason.MISSING_EVENT_ID, f"no field {EVENT_ID}")
     if not _UUID.fullmatch(name):
