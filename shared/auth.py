@@ -145,10 +145,13 @@ def _token_of(request: Request, origins: list[str]) -> str | None:
 
 
 def _is_own_request(request: Request, origins: list[str]) -> bool:
-    """Whether our own page sent this: a cookie alone would let any site act for the user (CSRF)."""
+    """Whether our own page sent this as JSON: a cookie alone would let any site act for the user (CSRF)."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        return False
+    return media_type == "application/json" and is_own_origin(request, origins)
+
+
+def is_own_origin(request: Request, origins: list[str]) -> bool:
+    """Whether the browser says that a page of this origin, or of one of `origins` by name, sent this."""
     origin = request.headers.get("origin")
     if origin is None:
         return request.headers.get("sec-fetch-site") == "same-origin"

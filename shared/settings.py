@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     dead_letter_limit: Annotated[int, Field(ge=1)] = 100  # burials in a row that pause intake
     stream_retention: Annotated[float, Field(ge=0)] = 3600.0  # seconds an archived entry stays in the stream
 
+    form_secret: SecretStr | None = None  # signs form tokens; None = one kept in data_dir, for a single machine
+    sign_in_url: str | None = None  # the issuer's own page (Clerk's); None = the local issuer's, in development alone
+    sign_up_url: str | None = None
     api_url: str = "http://127.0.0.1:8000"  # the gateway that a storefront of its own process asks
 
     @field_validator("origins", "authorized_parties", mode="before")
@@ -64,6 +67,11 @@ class Settings(BaseSettings):
     def split_commas(cls, value: object) -> object:
         """Lists are comma separated in the environment."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def signs_in_here(self) -> bool:
+        """Whether the storefront's sign-in may issue tokens: the local issuer is the trusted one."""
+        return self.mode is Mode.DEVELOPMENT and self.jwks is None and self.sign_in_url is None
 
     @property
     def identity_horizon(self) -> timedelta:

@@ -5,12 +5,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from services.storefront import graphql_routes
+from services.storefront import (
+    account_routes,
+    admin_routes,
+    browse_routes,
+    cart_routes,
+    checkout_routes,
+    graphql_routes,
+)
 from services.storefront.api import Api
+from services.storefront.pages import Pages
 from shared.http import build_app
 from shared.settings import Settings, load_settings
 
-ROUTERS = (graphql_routes.router,)
+ROUTERS = (
+    graphql_routes.router,
+    browse_routes.router,
+    cart_routes.router,
+    checkout_routes.router,
+    account_routes.router,
+    admin_routes.router,
+)
 
 
 def build(settings: Settings) -> FastAPI:
@@ -32,6 +47,7 @@ def build(settings: Settings) -> FastAPI:
 def prepare(app: FastAPI, api: Api) -> None:
     """Puts what the routes need where they look for it."""
     app.state.api = api
+    app.state.pages = Pages(app.state.settings)
 
 
 def create_app() -> FastAPI:

@@ -15,6 +15,7 @@ SAMPLES = {
     "session_id": ["3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f", "not%20a%20uuid", "caf%C3%A9", "a%0A"],
     "order_id": ["3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f", "x"],
     "product_id": ["1", "no-such", "%F0%9F%8E%A7"],
+    "name": ["shop.js", "caf%C3%A9"],
     "product_id:path": ["1", "a/b", "a%2Fb", ""],
 }
 EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE")
@@ -79,7 +80,6 @@ def test_any_other_method_is_405_and_reaches_no_service(
 @pytest.mark.parametrize(
     "target",
     [
-        "/",
         "/metrics",
         "/ready",
         "/openapi.json",
@@ -100,6 +100,12 @@ def test_any_other_method_is_405_and_reaches_no_service(
         "/api/cart/../../metrics",
         "/api/productsx",
         "/api/admin",
+        "/products/",
+        "/products/a/b",
+        "/static/",
+        "/static/a/b",
+        "/checkout/",
+        "/admin/",
         "/api/admin/products",
         "/api/admin/products/1",
         "/%6detrics",
