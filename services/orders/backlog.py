@@ -1,5 +1,6 @@
 """How much is accepted and not yet recorded, from the stream and its group. Reads only."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,10 +26,14 @@ async def count_backlog(redis: Redis) -> int | None:
     group = next((group for group in groups if group["name"] == GROUP.encode()), None)
     if group is None:
         return None
-    lag = group.get("lag")
-    if lag is None:
-        lag = await _count_after(redis, group["last-delivered-id"])
+    lag = await count_lag(redis, group)
     return None if lag is None else lag + group["pending"]
+
+
+async def count_lag(redis: Redis, group: Mapping[str, Any]) -> int | None:
+    """Entries that `group` (a row of XINFO GROUPS) has not been given; None = unknown. Raises what Redis raises."""
+    lag: int | None = group.get("lag")
+    return await _count_after(redis, group["last-delivered-id"]) if lag is None else lag
 
 
 async def _count_after(redis: Redis, entry_id: bytes) -> int | None:

@@ -30,7 +30,7 @@ class Entry:
 
 def keep_raw(redis: "Redis") -> None:
     """Makes `redis` answer reads of streams as the server sent them, for `entries_of`."""
-    for command in ("XREADGROUP", "XRANGE", "XAUTOCLAIM"):
+    for command in ("XREADGROUP", "XRANGE", "XREVRANGE", "XAUTOCLAIM"):
         redis.set_response_callback(command, _as_sent)  # type: ignore[arg-type]
 
 

@@ -146,7 +146,7 @@ async def read_page(
 
 async def _read_stream(redis: "Redis", chosen: ReplayRange, bound: str, position: str, size: int) -> SourcePage:
     raw = raw_reader(redis)
-    end = min(_last_of(chosen.last), id_parts(bound)) if chosen.last else id_parts(bound)
+    end = min(last_of(chosen.last), id_parts(bound)) if chosen.last else id_parts(bound)
     found: list[Original] = []
     while len(found) < size:
         start = f"({position}" if position else (chosen.first or "-")
@@ -165,8 +165,8 @@ async def _read_stream(redis: "Redis", chosen: ReplayRange, bound: str, position
     return SourcePage(found, position, is_last=False)
 
 
-def _last_of(entry_id: str) -> tuple[int, int]:
-    """Without a sequence an id means every entry of its millisecond."""
+def last_of(entry_id: str) -> tuple[int, int]:
+    """The greatest id that `entry_id` includes: without a sequence it means every entry of its millisecond."""
     return id_parts(entry_id) if "-" in entry_id else (int(entry_id), 2**63 - 1)
 
 
@@ -217,7 +217,7 @@ def _conditions(chosen: ReplayRange) -> list[sa.ColumnElement[bool]]:
     if chosen.first is not None:
         conditions.append(entry_id >= _pair(id_parts(chosen.first)))
     if chosen.last is not None:
-        conditions.append(entry_id <= _pair(_last_of(chosen.last)))
+        conditions.append(entry_id <= _pair(last_of(chosen.last)))
     return conditions
 
 
