@@ -4,7 +4,7 @@ from collections import Counter
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cli.demo_plan import Protection, plan_checkouts
@@ -17,6 +17,7 @@ CATALOG = [
 ]
 
 
+@settings(deadline=None, max_examples=30)  # thousands of checkouts each: slow on a busy machine, not wrong
 @given(st.integers(1, 5000))
 def test_no_two_checkouts_of_a_user_could_be_taken_for_one(count: int) -> None:
     plan = plan_checkouts(count, CATALOG)
