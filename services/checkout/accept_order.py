@@ -24,6 +24,7 @@ AWAY = "Orders cannot be accepted right now, please retry"
 _ATTEMPTS = 32  # a further trip is needed only when another request succeeded in between
 _ACCEPT = Script("services.checkout", "accept_order.lua")
 _JOIN = Script("services.checkout", "join_key.lua")
+_MEET = Script("services.checkout", "meet_order.lua")
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,9 @@ class _Decision:
 
     async def _resolve(self, order_id: UUID, *, by_key: bool, by: str) -> Replayed | KeyReused | None:
         """The answer of a checkout that a name was found for; None when that name does not count."""
-        payload, at, status, print_, key = await hash_fields(
-            self.redis, order_key(order_id), "payload", "accepted_at", "status", "fingerprint", "key"
+        known_by = "key" if by_key else by
+        payload, at, status, print_, key = await _MEET.run(
+            self.redis, [order_key(order_id)], [known_by, self.print, str(self.key or "")]
         )
         if payload is None or at is None or status is None:
             self.passed_over.add(order_id)
@@ -260,7 +262,7 @@ class _Decision:
         same = print_ == self.print.encode()
         event = decode(payload)
         assert isinstance(event, CheckoutCompleted)
-        replayed = Replayed(public_order(order_id, event, int(at), status.decode()), "key" if by_key else by)
+        replayed = Replayed(public_order(order_id, event, int(at), status.decode()), known_by)
         if by_key:
             return replayed if same else KeyReused(order_id)
         if status == Status.CANCELLED.encode() or not same:

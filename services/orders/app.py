@@ -2,14 +2,15 @@
 
 from fastapi import FastAPI
 
-from services.orders import admin_routes, routes
+from services.orders import admin_routes, inspection_routes, routes
 from shared.http import build_app
 from shared.settings import Settings, load_settings
 
 
 def build(settings: Settings) -> FastAPI:
     """The app over `settings`."""
-    return build_app("orders", settings, [routes.router, admin_routes.router], uses_postgres=True)
+    routers = [routes.router, admin_routes.router, inspection_routes.router]
+    return build_app("orders", settings, routers, uses_postgres=True)
 
 
 def create_app() -> FastAPI:

@@ -41,8 +41,8 @@ async def compare_pages(engine: AsyncEngine, *, fix: bool) -> AsyncIterator[tupl
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             last, orders = await _page_from(connection, first)
-            await _make_expected(connection, (first, last))
-            wrong = await _compare(connection, (first, last))
+            arrivals = await _make_expected(connection, (first, last))
+            wrong = await _compare(connection, (first, last), arrivals)
         if fix and any(discrepancy.kind is Kind.MISSING for discrepancy in wrong):
             left = {discrepancy.name for discrepancy in await _fix(engine, (first, last))}
             wrong = [replace(discrepancy, is_fixed=discrepancy.name not in left) for discrepancy in wrong]
@@ -68,12 +68,14 @@ async def _page_from(connection: AsyncConnection, first: UUID) -> tuple[UUID, in
 _ORDERS_BETWEEN = text(f"SELECT DISTINCT order_id FROM {LIVE}.events WHERE order_id BETWEEN :first AND :last")  # noqa: S608
 
 
-async def _make_expected(connection: AsyncConnection, page: Range) -> None:
-    """Temporary tables with the rows that the archived events of `page` mean."""
+async def _make_expected(connection: AsyncConnection, page: Range) -> list[Arrival]:
+    """Temporary tables with the rows that the archived events of `page` mean; returns those events."""
     await make_shadows(connection)
     first, last = page
     ids = (await connection.execute(_ORDERS_BETWEEN, {"first": first, "last": last})).scalars().all()
-    await write_orders(connection, await events_of(connection, ids))
+    arrivals = await events_of(connection, ids)
+    await write_orders(connection, arrivals)
+    return arrivals
 
 
 async def make_shadows(connection: AsyncConnection) -> None:
@@ -91,12 +93,12 @@ async def _fix(engine: AsyncEngine, page: Range) -> list[Discrepancy]:
     """Adds the rows that are missing, while nobody else writes; returns what is still wrong."""
     async with engine.begin() as connection:
         await hold_writers(connection)
-        await _make_expected(connection, page)
+        arrivals = await _make_expected(connection, page)
         for table in ("orders", "order_items", "order_statuses"):
             await connection.execute(
                 text(f"INSERT INTO {LIVE}.{table} SELECT * FROM pg_temp.{table} ON CONFLICT DO NOTHING")  # noqa: S608
             )
-        return await _compare(connection, page)
+        return await _compare(connection, page, arrivals)
 
 
 def _comparison(table: str, order_column: str, *keys: str, but: str = "") -> str:
@@ -121,11 +123,9 @@ _COMPARISONS = [
 ]
 
 
-async def _compare(connection: AsyncConnection, page: Range) -> list[Discrepancy]:
+async def _compare(connection: AsyncConnection, page: Range, arrivals: Sequence[Arrival]) -> list[Discrepancy]:
     bounds = {"first": page[0], "last": page[1]}
     wrong = [row for query in _COMPARISONS for row in (await connection.execute(query, bounds)).all()]
-    ids = (await connection.execute(_ORDERS_BETWEEN, bounds)).scalars().all()
-    arrivals = await events_of(connection, ids)
     moves: dict[UUID, set[str]] = defaultdict(set)
     for arrival in arrivals:
         if isinstance(arrival.event, StatusChanged):

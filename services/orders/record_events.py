@@ -74,7 +74,7 @@ async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer
             arrivals.append(parse_entry(entry))
         except Unrecordable as fault:
             buried.append(DeadLetter(entry, fault.reason, fault.detail, readable_event_id(entry)))
-    recorded, duplicates, conflicts = await _archive(connection, arrivals)
+    recorded, duplicates, conflicts = await _archive(connection, arrivals, consumer)
     buried += conflicts
     buried += await write_orders(connection, recorded)
     await bury(connection, buried, consumer)
@@ -82,8 +82,8 @@ async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer
 
 
 _ARCHIVE = text("""
-INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at)
-SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at
+INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
+SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at, :consumer
 FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:user_ids AS text[]), CAST(:order_ids AS uuid[]),
             CAST(:hashes AS text[]), CAST(:payloads AS text[]), CAST(:streams AS text[]), CAST(:entry_ids AS text[]),
             CAST(:accepted_ats AS timestamptz[]))
@@ -96,7 +96,7 @@ _KNOWN = text("SELECT event_id, content_hash FROM events WHERE event_id = ANY(CA
 
 
 async def _archive(
-    connection: AsyncConnection, arrivals: Sequence[Arrival]
+    connection: AsyncConnection, arrivals: Sequence[Arrival], consumer: str
 ) -> tuple[list[Arrival], list[Arrival], list[DeadLetter]]:
     """Writes the event rows; returns what is new, what was known, and what bears a known id with other content."""
     first: dict[UUID, Arrival] = {}
@@ -117,6 +117,7 @@ async def _archive(
             "streams": [row.entry.stream for row in rows],
             "entry_ids": [row.entry.entry_id for row in rows],
             "accepted_ats": [moment(row.accepted_at) for row in rows],
+            "consumer": consumer,
         },
     )
     new = {event_id for (event_id,) in answer}
