@@ -1,6 +1,7 @@
 """Hands what was accepted to the consumer's own step, as after a crash before its ack, and reads the rows."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,8 +12,8 @@ from services.orders.record_events import record_batch
 from services.orders.tables import order_items, orders
 from tests.model.checkout_model import Items, canonical
 
-Row = tuple[str, Items, str]
-"""User, items, status."""
+Row = tuple[str, Items, Decimal, str]
+"""User, items, total, status."""
 
 
 async def record_with_redelivery(engine: AsyncEngine, entries: Sequence[Entry]) -> None:
@@ -27,12 +28,18 @@ async def read_rows(engine: AsyncEngine) -> dict[UUID, Row]:
     """Every order that is recorded."""
     lines = (order_items.c.product_id, order_items.c.quantity)
     statement = (
-        sa.select(orders.c.id, orders.c.user_id, orders.c.status, *(sa.func.array_agg(column) for column in lines))
+        sa.select(
+            orders.c.id,
+            orders.c.user_id,
+            orders.c.total,
+            orders.c.status,
+            *(sa.func.array_agg(column) for column in lines),
+        )
         .outerjoin(order_items, order_items.c.order_id == orders.c.id)
         .group_by(orders.c.id)
     )
     async with engine.connect() as connection:
         return {
-            order_id: (user, canonical(dict(zip(products, quantities, strict=True))), status)
-            for order_id, user, status, products, quantities in await connection.execute(statement)
+            order_id: (user, canonical(dict(zip(products, quantities, strict=True))), total, status)
+            for order_id, user, total, status, products, quantities in await connection.execute(statement)
         }

@@ -23,7 +23,7 @@ from tests.model.intents import INTENTS, View
 from tests.model.judge import Judge
 from tests.model.linearize import Op, linearize
 from tests.model.programs import BEGINNINGS, STORIES, Case, longer_programs, single_calls
-from tests.model.real_driver import RealDriver
+from tests.model.real_driver import RealDriver, total_of
 from tests.model.turns import Choices, Client, Door, take_turns
 
 
@@ -87,7 +87,7 @@ class Theatre:
             pytest.fail(f"{case}, choices {choices}, vanishing {vanishing}: no order explains\n{seen}")
         for order_id, number in told.orders.items():
             order = told.model.orders[number]
-            self.rows[order_id] = (order.user, order.items, order.status)
+            self.rows[order_id] = (order.user, order.items, total_of(order.items), order.status)
         for entry_id, fields in await driver.read_log():
             self.entries.append(Entry(entry_id.decode(), tuple(fields.items())))
         await driver.forget()
