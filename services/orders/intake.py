@@ -16,10 +16,12 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.orders.correct_records import correct_records
 from services.orders.dead_letters import announce
 from services.orders.entries import Entry
 from services.orders.record_events import BatchResult, record_batch
 from shared.errors import TillrollError
+from shared.events import CheckoutCompleted
 from shared.observability import (
     ACCEPT_TO_RECORD_SECONDS,
     BATCH_SECONDS,
@@ -124,6 +126,8 @@ class Intake:
 
     async def _settle(self, piece: Sequence[Entry], result: BatchResult) -> None:
         """Overlay first: an event that left the overlay is in Postgres, and an entry that is acked has left it."""
+        known = [arrival.event_id for arrival in result.duplicates if isinstance(arrival.event, CheckoutCompleted)]
+        await correct_records(self.engine, self.redis, known)
         archived: dict[str, list[str]] = defaultdict(list)
         for arrival in result.recorded + result.duplicates:
             archived[arrival.event.user_id].append(str(arrival.event_id))
