@@ -1,8 +1,8 @@
 """Who is asking: tokens verified offline against the issuer's public keys, and the local issuer for development.
 
-Tokens have Clerk's shape: `sub`, `exp`, `nbf`, `azp`; an admin has `"role": "admin"` in the `metadata` claim
-(Clerk's `{"metadata": "{{user.public_metadata}}"}`) or in `public_metadata`. Never logs a token, never asks the
-issuer about one, and never answers 500 for one.
+Tokens have Clerk's shape: `sub`, `exp`, `nbf`, `azp`; an admin has `"role": "admin"` (an operator or a viewer its
+own word) in the `metadata` claim (Clerk's `{"metadata": "{{user.public_metadata}}"}`) or in `public_metadata`. Never
+logs a token, never asks the issuer about one, and never answers 500 for one.
 """
 
 import base64
@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,38 @@ class UntrustedIssuerError(TillrollError):
     """The settings would let the local development issuer vouch for users in production, or trust no issuer."""
 
 
+class Role(StrEnum):
+    """What somebody who is no admin may do in operations: an operator act on the log, a viewer look at it."""
+
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
-    """A signed-in user: the token's `sub`, and whether its role is admin."""
+    """A signed-in user: the token's `sub`, whether its role is admin, else which of the lesser roles it has."""
 
     id: str
     is_admin: bool
+    role: Role | None = None
 
 
 def require_admin(user: User) -> None:
     """Raises the contract's 403 for everybody else."""
     if not user.is_admin:
         raise ApiError(403, "Admin access required")
+
+
+def require_viewer(user: User) -> None:
+    """Lets every operator's role in; raises 403 for everybody else."""
+    if not user.is_admin and user.role is None:
+        raise ApiError(403, "Operator access required")
+
+
+def require_operator(user: User) -> None:
+    """Lets those in who may act on the log; raises 403 for viewers and everybody else."""
+    if not user.is_admin and user.role is not Role.OPERATOR:
+        raise ApiError(403, "Operator access required")
 
 
 class Verifier:
@@ -118,7 +139,8 @@ class Verifier:
             parties = self._settings.authorized_parties
             if parties and claims.get("azp") not in parties:
                 return None
-            user = User(_USER_ID.validate_python(claims["sub"]), _is_admin(claims))
+            is_admin, role = _rights_in(claims)
+            user = User(_USER_ID.validate_python(claims["sub"]), is_admin, role)
             seconds_left = int(claims["exp"]) - time.time()
         except _UNREADABLE as fault:
             log.debug("token_refused", extra={"fault": type(fault).__name__})
@@ -164,9 +186,13 @@ def is_own_origin(request: Request, origins: list[str]) -> bool:
     return site.removesuffix(default_port) == request.headers.get("host", "").lower().removesuffix(default_port)
 
 
-def _is_admin(claims: dict[str, Any]) -> bool:
+def _rights_in(claims: dict[str, Any]) -> tuple[bool, Role | None]:
+    """The greatest role that the token names."""
     places = (claims.get("metadata"), claims.get("public_metadata"))
-    return any(isinstance(place, dict) and place.get("role") == "admin" for place in places)
+    named = [place.get("role") for place in places if isinstance(place, dict)]
+    if "admin" in named:
+        return True, None
+    return False, next((role for role in Role if role in named), None)
 
 
 class _IssuerKeys:
@@ -251,7 +277,7 @@ def _trusted_source(settings: Settings) -> str | Path:
     return settings.jwks
 
 
-def issue_development_token(settings: Settings, user_id: str, admin: bool = False) -> str:
+def issue_development_token(settings: Settings, user_id: str, admin: bool = False, role: Role | None = None) -> str:
     """A token of the local issuer for `user_id`, good for a day. Makes the issuer's key at the first call.
 
     Raises UntrustedIssuerError in production mode, pydantic's ValidationError for a user id that no event could carry.
@@ -269,8 +295,8 @@ def issue_development_token(settings: Settings, user_id: str, admin: bool = Fals
     }
     if settings.authorized_parties:
         claims["azp"] = settings.authorized_parties[0]
-    if admin:
-        claims["metadata"] = {"role": "admin"}
+    if admin or role:
+        claims["metadata"] = {"role": "admin" if admin else role}
     return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": kid})
 
 

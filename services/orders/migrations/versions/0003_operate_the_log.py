@@ -1,11 +1,9 @@
 """What operators do to the log: fates of dead letters, replays and the trail of every writing operation."""
 
-from pathlib import Path
-
 from alembic import op
 
 revision = "0003"
-down_revision = "0002" if list(Path(__file__).parent.glob("0002_*.py")) else "0001"
+down_revision = "0001"
 branch_labels = None
 depends_on = None
 
