@@ -104,6 +104,18 @@ class System:
         orders: list[dict[str, Any]] = response.raise_for_status().json()["data"]
         return orders
 
+    def pay(self, user: str, order_id: str) -> httpx.Response:
+        """PATCH /api/orders as `user`."""
+        return httpx.patch(f"{self.url}/api/orders", json={"id": order_id}, headers=self._bearer(user), trust_env=False)
+
+    def pause(self, child: str) -> None:
+        """SIGSTOP: the process is there and does nothing."""
+        os.kill(self.state.children[child].process.pid, signal.SIGSTOP)
+
+    def go_on(self, child: str) -> None:
+        """SIGCONT."""
+        os.kill(self.state.children[child].process.pid, signal.SIGCONT)
+
     def recorded(self, user: str) -> list[str]:
         """The ids of the orders that Postgres holds for `user`."""
         found: list[str] = []

@@ -42,6 +42,21 @@ def test_an_order_is_accepted_while_the_consumer_is_down_and_recorded_when_it_is
     assert "consumer was ended by SIGKILL; restart" in running.output
 
 
+def test_an_order_reads_alike_and_is_paid_before_the_consumer_sees_it_and_after(running: System) -> None:
+    running.pause("consumer")
+    try:
+        placed = running.order("dora", {"1": 1, "2": 2}, 427).json()["data"]
+        assert running.orders("dora") == [placed]
+        assert running.pay("dora", placed["id"]).status_code == 200
+        assert running.orders("dora") == [{**placed, "status": "paid"}]
+        assert running.recorded("dora") == []
+    finally:
+        running.go_on("consumer")
+    wait_until(lambda: running.recorded("dora") == [placed["id"]], "the order is recorded")
+    wait_until(lambda: running.status()["pending"] == 0 and running.status()["lag"] == 0, "nothing is on its way")
+    assert running.orders("dora") == [{**placed, "status": "paid"}]
+
+
 def test_every_child_comes_back_after_kill_9(running: System) -> None:
     before = running.state
     order_id = running.order("carla", {"2": 1}, 149).json()["data"]["id"]
