@@ -12,14 +12,13 @@ from fastapi.routing import APIRoute
 from services.cart import product_routes
 from services.cart import routes as cart_routes
 from services.checkout import routes as checkout_routes
-from services.orders import admin_routes, inspection_routes
-from services.orders import routes as orders_routes
+from services.orders.app import ROUTERS as ORDERS_ROUTERS
 from services.storefront.app import ROUTERS as STOREFRONT_ROUTERS
 
 ROUTERS: Mapping[str, tuple[APIRouter, ...]] = {
     "cart": (cart_routes.router, product_routes.router),
     "checkout": (checkout_routes.router,),
-    "orders": (orders_routes.router, admin_routes.router, inspection_routes.router),
+    "orders": ORDERS_ROUTERS,
     "storefront": STOREFRONT_ROUTERS,
 }
 """Service -> the routers that it offers to the public. /health, /ready and /metrics are not among them."""

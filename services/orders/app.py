@@ -2,15 +2,22 @@
 
 from fastapi import FastAPI
 
-from services.orders import admin_routes, inspection_routes, routes
+from services.orders import admin_routes, inspection_routes, operations_routes, replay_routes, routes
 from shared.http import build_app
 from shared.settings import Settings, load_settings
+
+ROUTERS = (
+    routes.router,
+    admin_routes.router,
+    inspection_routes.router,
+    operations_routes.router,
+    replay_routes.router,
+)
 
 
 def build(settings: Settings) -> FastAPI:
     """The app over `settings`."""
-    routers = [routes.router, admin_routes.router, inspection_routes.router]
-    return build_app("orders", settings, routers, uses_postgres=True)
+    return build_app("orders", settings, ROUTERS, uses_postgres=True)
 
 
 def create_app() -> FastAPI:

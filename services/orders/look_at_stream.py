@@ -3,6 +3,7 @@
 What cannot be known is None, never 0: Redis forgets the lag of a group when entries were deleted in its gap.
 """
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -77,7 +78,9 @@ class EntryPage:
 
     def public(self) -> dict[str, Any]:
         """JSON of it; what is no text is base64."""
-        shown = [{"entry_id": entry.entry_id, "fields": fields_json(entry.fields)} for entry in self.entries]
+        shown = [
+            {"entry_id": entry.entry_id, "fields": json.loads(fields_json(entry.fields))} for entry in self.entries
+        ]
         return {"entries": shown, "next": self.next}
 
 
