@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
@@ -20,26 +21,21 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell an order's events, names, suppressed duplicates, dead letters and replays; exit 1 when nobody knows it."""
+    from services.cli.connect import connect
     from services.cli.locate import settings_of_running
     from services.cli.progress import reachable
     from services.orders.explain_order import Explanation, explain_order
-    from shared.postgres import connect_postgres
-    from shared.redis import connect_redis
 
     settings = settings_of_running(data_dir)
 
     async def ask() -> Explanation | None:
-        redis, engine = connect_redis(settings, "explain"), connect_postgres(settings, "explain")
-        try:
+        async with connect(settings, is_raw=False) as (redis, engine):
             return await explain_order(redis, engine, order)
-        finally:
-            await redis.aclose()
-            await engine.dispose()
 
     with reachable():
         found = asyncio.run(ask())
     if found is None:
-        print(f"neither log nor tables know {order}")
+        print(f"neither log nor tables know {order}", file=sys.stderr)
         raise typer.Exit(1)
     timeline = [{"at": at, "what": what} for at, what in found.timeline()]
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from services.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Why
 
 _SHOWN = 20  # damages on the terminal; --json and --report tell them all
 
@@ -28,16 +28,26 @@ def import_(
     ] = False,
     source: Annotated[str | None, typer.Option("--from", help="URL of the old shop's Redis, if not ours.")] = None,
     report: Annotated[Path | None, typer.Option(help="A file for the whole result as JSON.")] = None,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Publish the orders of the old shop and take over its carts; exit 1 when something could not be read."""
-    from services.cli.legacy_cutover import cut_over
+    from services.cli.legacy_cutover import CutOver, Progress, cut_over
     from services.cli.locate import settings_of_running
     from services.cli.progress import reachable, shown_progress
+    from services.cli.trail import on_trail
 
     settings = settings_of_running(data_dir)
+    chosen = {"delete_keys": with_deletion}
+
+    async def work(tell: Progress) -> CutOver:
+        async with on_trail(settings, why, "legacy import", chosen, is_needed=run) as outcome:
+            result = await cut_over(settings, source, dry_run=not run, with_deletion=with_deletion, tell=tell)
+            outcome.result = result.counts()
+            return result
+
     with reachable(), shown_progress("users") as tell:
-        result = asyncio.run(cut_over(settings, source, dry_run=not run, with_deletion=with_deletion, tell=tell))
+        result = asyncio.run(work(tell))
     whole = json.dumps(result.public(), indent=2, default=str)
     if report is not None:
         report.write_text(whole)

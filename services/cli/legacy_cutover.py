@@ -14,6 +14,9 @@ from shared.postgres import connect_postgres
 from shared.redis import connect_redis
 from shared.settings import Settings
 
+Progress = Callable[[int, int], None]
+"""Told how many users are done, of how many."""
+
 
 @dataclass(slots=True)
 class CutOver:
@@ -30,13 +33,23 @@ class CutOver:
         """Whether everything could be read and, if asked for, deleted."""
         return not self.orders.damages and not self.carts.damages and self.is_reconciled is not False
 
+    def counts(self) -> dict[str, int]:
+        """What the audit trail keeps of it."""
+        return {
+            "published": self.orders.published,
+            "known": self.orders.known,
+            "carts": self.carts.stored,
+            "damaged": len(self.orders.damages) + len(self.carts.damages),
+            "deleted": len(self.deletion.deleted) if self.deletion else 0,
+        }
+
     def public(self) -> dict[str, Any]:
         """JSON's view of it."""
         return {"is_clean": self.is_clean, **asdict(self)}
 
 
 async def cut_over(
-    settings: Settings, legacy_url: str | None, *, dry_run: bool, with_deletion: bool, tell: Callable[[int, int], None]
+    settings: Settings, legacy_url: str | None, *, dry_run: bool, with_deletion: bool, tell: Progress
 ) -> CutOver:
     """Runs the cut-over from `legacy_url` (None = our own Redis); raises ConsumerIdle and what the servers raise.
 

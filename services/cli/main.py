@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from services.cli import explain_commands, legacy_commands, rebuild_commands, reconcile_commands
+from services.cli import explain_commands, legacy_commands, rebuild_commands, reconcile_commands, stream_commands
 from services.cli.options import AsJson, DataDir
 from shared.errors import TillrollError
 
 app = typer.Typer(name="tillroll", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(reconcile_commands.app)
 app.add_typer(rebuild_commands.app)
+app.add_typer(stream_commands.app)
 app.add_typer(explain_commands.app)
 app.add_typer(legacy_commands.app)
 

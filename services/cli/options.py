@@ -10,3 +10,4 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 DEFAULT_DATA_DIR = Path(".tillroll")
+Why = Annotated[str, typer.Option("--why", help="The reason, for the audit trail; required to write.")]

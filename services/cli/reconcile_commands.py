@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir
+from services.cli.options import DEFAULT_DATA_DIR, AsJson, DataDir, Why
 
 app = typer.Typer()
 
@@ -15,16 +15,26 @@ app = typer.Typer()
 def reconcile(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     fix: Annotated[bool, typer.Option("--fix", help="Add the rows that are missing; overwrite none.")] = False,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """Compare stream, archive and tables, row by row; exit 1 when something is (still) wrong."""
     from services.cli.locate import settings_of_running
     from services.cli.progress import reachable, shown_progress
-    from services.orders.reconcile_run import reconcile as run
+    from services.cli.trail import on_trail
+    from services.orders.reconcile import Progress, Reconciled
+    from services.orders.reconcile_run import reconcile as compare
 
     settings = settings_of_running(data_dir)
+
+    async def run(tell: Progress) -> Reconciled:
+        async with on_trail(settings, why, "reconcile", {"fix": True}, is_needed=fix) as outcome:
+            result = await compare(settings, fix=fix, tell=tell)
+            outcome.result = {"counts": dict(result.counts), "fixed": result.fixed}
+            return result
+
     with reachable(), shown_progress("compared") as tell:
-        result = asyncio.run(run(settings, fix=fix, tell=tell))
+        result = asyncio.run(run(tell))
     if as_json:
         print(json.dumps(result.public(), indent=2))
     else:
