@@ -11,7 +11,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The project is not installed but found: a path file serves every directory and every child process.
 PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
 
-.PHONY: up test lint
+.PHONY: up test certify lint
 .DELETE_ON_ERROR:
 
 up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
@@ -19,6 +19,9 @@ up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
 
 test: $(STAMP)  ## every test that this machine allows; ARGS="tests/unit -k cart" chooses
 	@exec $(VENV)/bin/python -m pytest $(ARGS)
+
+certify: $(STAMP)  ## ten minutes of load and faults, then a verdict on every row; ARGS="--seed 7 --minutes 1" chooses
+	@exec $(VENV)/bin/tillroll certify --report certification $(ARGS)
 
 lint: $(STAMP)  ## style, types and who may import whom
 	$(VENV)/bin/ruff check .
