@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -99,7 +100,8 @@ async def read(shop: Shop, session: str) -> tuple[Counter[str], str]:
 async def in_the_log(redis: Redis) -> Counter[str]:
     """What was sold by all accepted checkouts."""
     sold: Counter[str] = Counter()
-    for _, fields in await redis.xrange(STREAM):
+    entries: Any = await redis.xrange(STREAM)
+    for _, fields in entries:
         event = decode(fields[b"payload"])
         if isinstance(event, CheckoutCompleted):  # else a key joined one: what was left over were the same items again
             sold.update({line.product_id: line.quantity for line in event.lines})

@@ -124,6 +124,7 @@ INTENTS: dict[str, Intent] = {
     "cancel": move("cancelled"),
     "cancel the first": move("cancelled", 0),
     "pay": move("paid"),
+    "half the window passes": wait(WINDOW // 2),
     "window passes": wait(WINDOW),
     "day passes": wait(CART_TTL),
 }

@@ -22,7 +22,7 @@ from tests.model.consumer_step import Row, read_rows, record_with_redelivery
 from tests.model.intents import INTENTS, View
 from tests.model.judge import Judge
 from tests.model.linearize import Op, linearize
-from tests.model.programs import BEGINNINGS, STORIES, Case, longer_programs, single_calls
+from tests.model.programs import BEGINNINGS, LONG_STORIES, STORIES, Case, longer_programs, single_calls
 from tests.model.real_driver import RealDriver, total_of
 from tests.model.turns import Choices, Client, Door, take_turns
 
@@ -127,7 +127,8 @@ async def test_a_client_that_vanishes_in_the_middle_has_called_or_has_not(theatr
 async def test_shoppers_who_buy_cancel_and_buy_again_at_once_are_answered_as_if_one_had_come_first(
     theatre: Theatre,
 ) -> None:
-    await play_and_record(theatre, STORIES, with_crashes=IS_FULL)
+    stories = [*STORIES, *LONG_STORIES] if IS_FULL else STORIES
+    await play_and_record(theatre, stories, with_crashes=IS_FULL)
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)

@@ -1,4 +1,4 @@
-"""Histories on which model and shop once disagreed; longer than what `make test` has the time to go through."""
+"""Histories longer than `make test` has the time to go through: model and shop once disagreed, or a rule needs them."""
 
 import pytest
 
@@ -25,11 +25,20 @@ SESSION = "5e5510c0-0000-4000-8000-000000000002"
             ),
             id="a second order takes over the present generation from a cancelled one",
         ),
+        pytest.param(
+            ("buy", "half the window passes", "buy", "half the window passes", "buy"),
+            id="a replay does not prolong the window",
+        ),
+        pytest.param(
+            (
+                *("put headphones", "buy with cart", "half the window passes", "put headphones"),
+                *("half the window passes", "put headphones", "buy with cart"),
+            ),
+            id="an echo does not prolong the time of echoes",
+        ),
     ],
 )
-async def test_what_was_once_answered_otherwise_is_answered_as_the_model_answers_it(
-    driver: RealDriver, history: tuple[str, ...]
-) -> None:
+async def test_this_history_is_answered_as_the_model_answers_it(driver: RealDriver, history: tuple[str, ...]) -> None:
     view, judge = View("ada", "bob", SESSION), Judge()
     for name in history:
         call = INTENTS[name](view)
