@@ -9,14 +9,29 @@ from typing import Annotated
 
 import typer
 
-from services.cli import explain_commands, legacy_commands, rebuild_commands, reconcile_commands, stream_commands
-from services.cli.options import AsJson, DataDir
+from services.cli import (
+    audit_commands,
+    certify_commands,
+    dead_letters_commands,
+    explain_commands,
+    legacy_commands,
+    look_commands,
+    rebuild_commands,
+    reconcile_commands,
+    replay_commands,
+)
+from services.cli.options import AsJson, DataDir, Why
+from shared.auth import Role
 from shared.errors import TillrollError
 
 app = typer.Typer(name="tillroll", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(certify_commands.app)
 app.add_typer(reconcile_commands.app)
 app.add_typer(rebuild_commands.app)
-app.add_typer(stream_commands.app)
+app.add_typer(look_commands.app)
+app.add_typer(replay_commands.app)
+app.add_typer(dead_letters_commands.app)
+app.add_typer(audit_commands.app)
 app.add_typer(explain_commands.app)
 app.add_typer(legacy_commands.app)
 
@@ -65,13 +80,14 @@ def env(data_dir: DataDir = Path(".tillroll")) -> None:
 def token(
     user: Annotated[str, typer.Argument(help="The user id: the token's `sub`.")],
     admin: Annotated[bool, typer.Option("--admin", help="With the admin role.")] = False,
+    role: Annotated[Role | None, typer.Option(help="With a lesser role in operations.")] = None,
     data_dir: DataDir = Path(".tillroll"),
 ) -> None:
     """Print a token of the local development issuer, good for a day."""
     from services.cli.locate import read_settings
     from shared.auth import issue_development_token
 
-    print(issue_development_token(read_settings(data_dir), user, admin))
+    print(issue_development_token(read_settings(data_dir), user, admin, role))
 
 
 @app.command()
@@ -93,12 +109,16 @@ def status(data_dir: DataDir = Path(".tillroll"), as_json: AsJson = False) -> No
 def resume(
     data_dir: DataDir = Path(".tillroll"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the pause and leave it.")] = False,
+    why: Why = "",
 ) -> None:
     """Lift the pause that too many dead letters in a row put on intake."""
-    from services.cli.locate import settings_of_running
-    from services.cli.resume import lift_pause
+    from services.cli.operate import at_terminal, operate
+    from services.orders.pause import lift_pause, read_pause
 
-    reason = asyncio.run(lift_pause(settings_of_running(data_dir), dry_run=dry_run))
+    if dry_run:
+        reason = operate(data_dir, lambda _engine, redis: read_pause(redis))
+    else:
+        reason = operate(data_dir, lambda engine, redis: lift_pause(engine, redis, at_terminal(why)))
     if reason is None:
         print("intake is not paused")
     else:

@@ -95,7 +95,7 @@ async def _read_postgres(database_url: str, status: Status) -> None:
         status.postgres_version = await connection.fetchval("SHOW server_version")
         status.orders = await connection.fetchval("SELECT count(*) FROM orders")
         status.events = await connection.fetchval("SELECT count(*) FROM events")
-        status.dead_letters = await connection.fetchval("SELECT count(*) FROM dead_letters")
+        status.dead_letters = await connection.fetchval("SELECT count(*) FROM dead_letters WHERE state = 'buried'")
     finally:
         await connection.close()
     status.postgres = "ok"

@@ -105,6 +105,17 @@ async def look_at_stream(redis: "Redis") -> StreamLook:
     )
 
 
+def lag_trend(before: StreamLook, after: StreamLook) -> dict[str, float | None]:
+    """Entries a second by which each group's lag grew between two looks; None = unknown."""
+    lags, seconds = {group.name: group.lag_entries for group in before.groups}, after.at - before.at
+    trends: dict[str, float | None] = {}
+    for group in after.groups:
+        earlier = lags.get(group.name)
+        is_known = earlier is not None and group.lag_entries is not None and seconds > 0
+        trends[group.name] = (group.lag_entries - earlier) / seconds if is_known else None  # type: ignore[operator]
+    return trends
+
+
 def _id_of(entry: Any) -> str | None:
     return None if entry is None else entry[0].decode()
 

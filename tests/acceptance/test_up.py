@@ -98,8 +98,8 @@ def test_a_pause_is_shown_left_by_a_dry_run_and_lifted_once(running: System) -> 
 
     assert running.status()["paused"] == "100 dead letters in a row"
     assert running.run("resume", "--dry-run").stdout == "paused: 100 dead letters in a row\n"
-    assert running.run("resume").stdout == "lifted the pause: 100 dead letters in a row\n"
-    assert running.run("resume").stdout == "intake is not paused\n"
+    assert running.run("resume", "--why", "looked").stdout == "lifted the pause: 100 dead letters in a row\n"
+    assert running.run("resume", "--why", "again").stdout == "intake is not paused\n"
     assert running.status()["paused"] is False
 
 
