@@ -85,7 +85,7 @@ async def bury(connection: AsyncConnection, letters: Sequence[DeadLetter], consu
     An entry that was put back by an operator becomes again the dead letter that it was.
     """
     unique = {(letter.entry.stream, letter.entry.entry_id, fields_hash(letter.entry)): letter for letter in letters}
-    put_back = [letter for letter in unique.values() if _former_name(letter)]
+    put_back = await _put_back(connection, list(unique.values()))
     if put_back:
         answer = await connection.execute(
             _BURY_AGAIN,
@@ -117,6 +117,32 @@ async def bury(connection: AsyncConnection, letters: Sequence[DeadLetter], consu
             "user_ids": [letter.user_id for letter in rows],
         },
     )
+
+
+_FORMER_FIELDS = text("""
+SELECT claim.name, COALESCE(edited_fields, fields)
+FROM unnest(CAST(:streams AS text[]), CAST(:names AS text[])) AS claim (stream, name)
+JOIN dead_letters ON dead_letters.stream = claim.stream AND dead_letters.entry_id = split_part(claim.name, '/', 1)
+                 AND dead_letters.fields_hash = split_part(claim.name, '/', 2)
+""")
+
+
+async def _put_back(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """Those that are what an operator put back: one that only says so has content of its own to keep."""
+    claims = [letter for letter in letters if _former_name(letter)]
+    if not claims:
+        return []
+    told = {"streams": [letter.entry.stream for letter in claims], "names": [_former_name(letter) for letter in claims]}
+    former = {name: raw_fields(fields) for name, fields in await connection.execute(_FORMER_FIELDS, told)}
+    return [
+        letter
+        for letter in claims
+        if (fields := former.get(_former_name(letter))) and _without_name(fields) == _without_name(letter.entry.fields)
+    ]
+
+
+def _without_name(fields: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [pair for pair in fields if pair[0] != DEAD_LETTER.encode()]
 
 
 def announce(letters: Sequence[DeadLetter]) -> None:
