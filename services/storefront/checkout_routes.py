@@ -55,19 +55,18 @@ async def submit(request: Request) -> Response:
     async with request.form() as form:
         pages.forms.check(request, form, visit.require_user())
         order, since = _read(form), str(form.get("since", ""))
-        cart = await visit.cart()
-        if not _covers(cart, order["items"]) and not await _was_bought(visit, order["items"], since):
-            return await _review(visit, cart, 409, CART_CHANGED)
         named = {"Idempotency-Key": str(form.get("idempotency_key", ""))}
         if form.get("cart"):
             named["X-Cart-Session"] = str(form["cart"])
         try:
+            cart = await visit.cart()
+            if not _covers(cart, order["items"]) and not await _was_bought(visit, order["items"], since):
+                return await _review(visit, cart, 409, CART_CHANGED)
             placed = (await visit.call("POST", "/api/orders", order, named)).data
         except ApiError as fault:
-            if fault.status in PAGE_FAULTS and cart.lines:
-                return await _review(visit, cart, fault.status, fault.text)
-            retry = {name: str(form.get(name, "")) for name in FIELDS}
-            return await _failure(visit, fault, retry)
+            if fault.status in PAGE_FAULTS:
+                return await _review(visit, await visit.cart(), fault.status, fault.text)
+            return await _failure(visit, fault, {name: str(form.get(name, "")) for name in FIELDS})
         if form.get("payment") == DEMO:
             await _pay(visit, placed["id"])
     return go_to(f"/checkout/success?order={placed['id']}")
@@ -122,13 +121,15 @@ def _key_of(cart: Cart) -> str:
 
 
 def _read(form: FormData) -> dict[str, Any]:
-    """The submission as the API takes it; the API judges it, but for what is no JSON."""
+    """The submission as the API takes it. The API judges it; here it must only be what a page of ours could send."""
     try:
         items = pydantic_core.from_json(str(form.get("items", "")), allow_inf_nan=False)
         total = pydantic_core.from_json(str(form.get("total", "")), allow_inf_nan=False)
-        Counter({item["id"]: item["quantity"] for item in items})
-    except (ValueError, TypeError, KeyError) as fault:
-        raise ApiError(400, "Invalid order payload") from fault
+        is_ours = all(isinstance(item["id"], str) and isinstance(item["quantity"], int) for item in items)
+    except (ValueError, TypeError, KeyError):
+        is_ours = False
+    if not is_ours:
+        raise ApiError(400, "Invalid order payload")
     return {"items": items, "total": total}
 
 

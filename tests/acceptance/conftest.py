@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.browser import anna, chromium, new_shopper  # noqa: F401  fixtures
 from tests.acceptance.system import System
 
 
