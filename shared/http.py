@@ -1,11 +1,14 @@
-"""What every HTTP service does alike: envelopes, body limit, bounded JSON, liveness and readiness.
+"""What every HTTP service does alike: envelopes, limits of bodies and of load, liveness and readiness.
 
 One file beside the others of the contract, because the composed app and the separate services must answer equally.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import pydantic_core
@@ -16,13 +19,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Verifier
-from shared.errors import ApiError
-from shared.observability import configure_logging
+from shared.errors import ApiError, Unavailable
+from shared.observability import SHED, configure_logging
 from shared.postgres import connect_postgres, postgres_or_unavailable
 from shared.redis import connect_redis, redis_or_unavailable
 from shared.settings import Settings
 
-MAX_BODY = 64 * 1024  # bytes; CONTRACT: larger bodies are 413
+MAX_BODY = 64 * 1024  # bytes; the contract: larger bodies are 413
+BODY_WITHIN = timedelta(seconds=5)  # of the whole body; nginx, which waits for it, passes it on at once
+OPERATIONS = frozenset({"/health", "/ready", "/metrics"})
+
+_is_within_request: ContextVar[bool] = ContextVar("is_within_request", default=False)
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +50,10 @@ def error_response(fault: ApiError) -> Response:
 
 
 class BodyLimit:
-    """Refuses a body of more than MAX_BODY bytes with 413, counted as it arrives."""
+    """Takes a request in whole before anything is done for it: 413 beyond MAX_BODY bytes, 408 beyond BODY_WITHIN.
+
+    A client that sends its body drop by drop so holds none of the places that InFlightLimit counts.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,22 +62,69 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        too_large = error_response(ApiError(413, "Request body too large", {"Connection": "close"}))
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > MAX_BODY:
-            await too_large(scope, receive, send)
+        try:
+            async with asyncio.timeout(BODY_WITHIN.total_seconds()):
+                body = await _read_whole(scope, receive)
+        except TimeoutError:
+            body = ApiError(408, "Request body too slow", {"Connection": "close"})
+        if isinstance(body, ApiError):
+            await error_response(body)(scope, receive, send)
             return
-        seen = 0
+        if body is None:
+            return
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > MAX_BODY:
-                raise ApiError(413, "Request body too large", {"Connection": "close"})
-            return message
+        async def whole() -> Message:
+            return unread.pop() if unread else await receive()
 
-        await self.app(scope, counted, send)
+        await self.app(scope, whole, send)
+
+
+async def _read_whole(scope: Scope, receive: Receive) -> bytes | ApiError | None:
+    """The body; None = the client has gone, and nobody waits for an answer."""
+    too_large = ApiError(413, "Request body too large", {"Connection": "close"})
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if declared.isdigit() and int(declared) > MAX_BODY:
+        return too_large
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            return too_large
+        if not message.get("more_body", False):
+            return body
+
+
+class InFlightLimit:
+    """At most `limit` requests at once; one more is a 503 at once instead of a place in a queue without end.
+
+    What the platform asks passes always. A call that this process makes to itself is part of the request within
+    which it makes it.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  # ASGI's own signature
+        if scope["type"] != "http" or scope["path"] in OPERATIONS or _is_within_request.get():
+            await self.app(scope, receive, send)
+            return
+        if self._in_flight >= self.limit:
+            SHED.labels("in_flight").inc()
+            await error_response(Unavailable("Too busy right now, please retry"))(scope, receive, send)
+            return
+        self._in_flight += 1
+        within = _is_within_request.set(True)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            _is_within_request.reset(within)
+            self._in_flight -= 1
 
 
 def build_app(
@@ -103,6 +160,7 @@ def build_app(
     for router in routers:
         app.include_router(router)
     app.include_router(_operations(uses_postgres))
+    app.add_middleware(InFlightLimit, limit=settings.max_in_flight)
     app.add_middleware(BodyLimit)
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)

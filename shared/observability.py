@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("tillroll_accepted", "Checkouts accepted: the answer was 201.")
 DUPLICATES = Counter("tillroll_duplicates", "Submissions answered with an order that was known.", ["known_by"])
+SHED = Counter("tillroll_shed", "Requests refused at once for too much load, or for too little memory.", ["why"])
 RECORDED = Counter("tillroll_recorded", "Events committed to the archive for the first time.", ["type"])
 REDELIVERED = Counter("tillroll_redelivered", "Entries whose event was in the archive already.")
 BURIED = Counter("tillroll_buried", "Entries that became dead letters.", ["reason"])

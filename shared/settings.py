@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".tillroll")
     aof_policy: AofPolicy = AofPolicy.ALWAYS
 
+    max_in_flight: Annotated[int, Field(ge=1)] = 256
+    """Requests that one HTTP process works on at once. At 130 a second, a slow machine's rate, the last one admitted
+    is answered in 2 s, within the patience of Redis' connection pool and of every client."""
+
     origins: Annotated[list[str], NoDecode] = ["*"]
     catalog: Path | None = None
 

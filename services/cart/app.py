@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from services.cart import product_routes, routes
 from services.cart.catalog import load_catalog
+from services.cart.room import Room
 from shared.http import build_app
 from shared.settings import Settings, load_settings
 
@@ -14,8 +15,9 @@ def build(settings: Settings) -> FastAPI:
 
 
 def prepare(app: FastAPI) -> None:
-    """Puts the catalogue where the routes look for it."""
+    """Puts the catalogue and the look at Redis' memory where the routes look for them."""
     app.state.catalog = load_catalog(app.state.settings)
+    app.state.room = Room(app.state.redis)
 
 
 def create_app() -> FastAPI:

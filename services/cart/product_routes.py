@@ -52,7 +52,8 @@ async def _answer(request: Request, name: str, shown: Iterable[Product] | Produc
             if isinstance(cached, bytes):
                 return Response(b'{"data":' + cached + b',"source":"redis"}', media_type="application/json")
             data = public_json(shown)
-            await redis.set(key, data, ex=CACHE_LIFE)
+            if not await request.app.state.room.is_short():
+                await redis.set(key, data, ex=CACHE_LIFE)
     except (RedisError, OSError, TimeoutError) as fault:
         log.info("product_cache_away", extra={"fault": f"{type(fault).__name__}: {fault}"})
     return Response(b'{"data":' + (data or public_json(shown)) + b"}", media_type="application/json")

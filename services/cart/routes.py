@@ -5,12 +5,14 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from services.cart.model import COOKIE, Cart, CartItem, CartItems, parse_session
 from services.cart.store import Echo, Stale, Stored, get_cart, put_cart
-from shared.errors import ApiError
+from shared.errors import ApiError, Unavailable
 from shared.http import data_response
+from shared.observability import SHED
 from shared.redis import redis_or_unavailable
 
 COOKIE_DAYS = 30
 _AWAY = "The cart is unavailable right now, please retry"
+_NO_ROOM = "There is no room for more carts right now, please retry"
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 router = APIRouter(tags=["cart"])
@@ -48,6 +50,9 @@ async def replace(request: Request, session_id: str) -> Response:
     if any(state.catalog.get(item.id) is None for item in items):
         raise ApiError(400, "Invalid cart payload")
     async with redis_or_unavailable(_AWAY):
+        if items and await state.room.is_short():  # an emptied cart makes room
+            SHED.labels("memory").inc()
+            raise Unavailable(_NO_ROOM)
         outcome = await put_cart(state.redis, session, items, state.settings.window, request.headers.get("If-Match"))
     match outcome:
         case Stale(cart):
