@@ -11,17 +11,20 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The project is not installed but found: a path file serves every directory and every child process.
 PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
 
-.PHONY: up test certify lint
+.PHONY: up test certify sabotage lint
 .DELETE_ON_ERROR:
 
 up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
 	@exec $(VENV)/bin/tillroll up --data-dir "$(DATA_DIR)" --port "$(PORT)"
 
 test: $(STAMP)  ## every test that this machine allows; ARGS="tests/unit -k cart" chooses
-	@exec $(VENV)/bin/python -m pytest $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 certify: $(STAMP)  ## ten minutes of load and faults, then a verdict on every row; ARGS="--seed 7 --minutes 1" chooses
-	@exec $(VENV)/bin/tillroll certify --report certification $(ARGS)
+	@exec $(VENV)/bin/tillroll certify --report "$(DATA_DIR)/certification" $(ARGS)
+
+sabotage: $(STAMP)  ## break each promise in a copy of the source and see its tests turn red (many minutes)
+	@TILLROLL_SLOW=1 exec $(VENV)/bin/python -m pytest tests/sabotage $(ARGS)
 
 lint: $(STAMP)  ## style, types and who may import whom
 	$(VENV)/bin/ruff check .

@@ -33,16 +33,17 @@ def a_state(**changes: object) -> RunState:
 def test_a_deep_data_folder_has_its_sockets_in_a_private_short_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     deep = tmp_path / ("receipts-" * 10)
     deep.mkdir()
 
-    sockets = socket_folder(deep, "redis", None)
+    with tempfile.TemporaryDirectory(prefix="till-") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        sockets = socket_folder(deep, "redis", None)
 
-    assert len(os.fsencode(sockets)) < LONGEST_SOCKET_PATH
-    assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
-    assert socket_folder(deep, "redis", None) == sockets
-    assert socket_folder(deep, "redis", None) != socket_folder(deep.parent / ("ledgers-" * 10), "redis", None)
+        assert len(os.fsencode(sockets)) < LONGEST_SOCKET_PATH
+        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+        assert socket_folder(deep, "redis", None) == sockets
+        assert socket_folder(deep, "redis", None) != socket_folder(deep.parent / ("ledgers-" * 10), "redis", None)
 
 
 def test_a_socket_folder_that_somebody_else_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
