@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from services.cart.app import build as build_cart
 from services.checkout.app import build as build_checkout
-from shared.auth import issue_development_token
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 
 PRICES = {"1": 129, "2": 149, "3": 39}  # the packaged catalogue

@@ -25,7 +25,7 @@ from services.certify.world import (
     redis_answers,
 )
 from services.orders.migrate import migrate
-from shared.auth import issue_development_token
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 
 CLAIM_AFTER, RETENTION = 3, 20  # seconds, short: a run must see claims and trimming

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from services.cli.demo_client import Answer, Shopper
 from services.cli.demo_plan import Checkout, plan_checkouts
 from services.cli.demo_verdict import Verdict, give_verdict
-from shared.auth import issue_development_token
 from shared.errors import TillrollError
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 
 GIVE_UP_AFTER = timedelta(seconds=60)  # without one more row: longer than a consumer needs to come back

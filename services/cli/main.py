@@ -85,7 +85,7 @@ def token(
 ) -> None:
     """Print a token of the local development issuer, good for a day."""
     from services.cli.locate import read_settings
-    from shared.auth import issue_development_token
+    from shared.issuer import issue_development_token
 
     print(issue_development_token(read_settings(data_dir), user, admin, role))
 

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from services.storefront.checkout_routes import titles
 from services.storefront.pages import HEADERS, Pages, go_to, page, page_router, way_back
 from services.storefront.visit import open_visit
-from shared.auth import COOKIE, DEVELOPMENT_LIFETIME, issue_development_token
+from shared.auth import COOKIE
 from shared.errors import ApiError
+from shared.issuer import DEVELOPMENT_LIFETIME, issue_development_token
 from shared.settings import Settings
 
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}

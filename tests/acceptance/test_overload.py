@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from services.cli.system import HOST
-from shared.auth import issue_development_token
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 from tests.acceptance.system import System
 from tests.servers import run_apart, wait_until

@@ -11,7 +11,8 @@ import pytest
 
 from services.gateway.app import build as build_gateway
 from services.storefront.forms import LIFETIME, Forms
-from shared.auth import User, issue_development_token
+from shared.auth import User
+from shared.issuer import issue_development_token
 from shared.settings import Mode, Settings
 from tests.servers import Servers
 

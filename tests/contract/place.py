@@ -13,7 +13,7 @@ from types import TracebackType
 import httpx
 
 from services.cli.system import ROOT, free_port
-from shared.auth import issue_development_token
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 from tests.nginx import SERVICES, Nginx
 from tests.servers import Servers, wait_until

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders import app as orders_app
 from services.orders.record_events import record_batch
-from shared.auth import issue_development_token
 from shared.events import CheckoutCompleted, Event, Line, Status, StatusChanged, decode, encode, event_id_of
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 from shared.streams import STREAM, order_key, overlay_key, user_digest
 from tests import builders

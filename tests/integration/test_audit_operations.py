@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.replay_source import ReplayRange
-from shared.auth import Role, issue_development_token
+from shared.auth import Role
 from shared.events import encode
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 from shared.streams import INTAKE_PAUSED, STREAM
 from tests.builders import a_checkout, fields_of

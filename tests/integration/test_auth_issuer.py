@@ -19,8 +19,8 @@ from shared.auth import (
     UntrustedIssuerError,
     User,
     Verifier,
-    issue_development_token,
 )
+from shared.issuer import issue_development_token
 from shared.settings import Mode, Settings
 from tests.issuer import Issuer, a_request, jwks
 

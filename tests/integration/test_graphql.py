@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from services.gateway.app import build as build_gateway
 from services.storefront.api import Api
 from services.storefront.app import build as build_storefront
-from shared.auth import issue_development_token
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 from tests.nginx import EchoService, send
 from tests.servers import Servers
