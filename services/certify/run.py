@@ -21,6 +21,7 @@ from services.certify.oracle_stream import judge_redis, judge_stream
 from services.certify.plan import Protection
 from services.certify.poisoner import Poisoner
 from services.certify.roll import Roll, open_redis
+from services.certify.sabotage import find_mutation
 from services.certify.schedule import Planned, plan_faults
 from services.certify.stage import Stage
 from services.certify.timeline import Blow, Timeline
@@ -72,6 +73,8 @@ async def certify(order: Order, folder: Path, prepare: Prepare, say: Say) -> Out
     """The whole of a run in the empty `folder`; `say` gets a line for each thing that happens. Raises TillrollError
     when the system cannot be started at all; what goes wrong later is a finding."""
     schedule = plan_faults(order.seed, order.minutes * 60, order.faults)
+    if order.sabotage is not None:
+        find_mutation(order.sabotage)
     outcome = Outcome(order, schedule, Timeline())
     begun = time.monotonic()
     async with AsyncExitStack() as stack:

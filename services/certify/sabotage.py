@@ -32,7 +32,90 @@ class Mutation:
     is_seen_by_certify: bool = True
 
 
-MUTATIONS: tuple[Mutation, ...] = ()
+MUTATIONS = (
+    Mutation(
+        "ack-before-commit",
+        (
+            Edit(
+                "services/orders/intake.py",
+                "                result = await self._persist(commit)\n",
+                "                await self.redis.xack(STREAM, GROUP, *[entry.entry_id for entry in piece])\n"
+                "                result = await self._persist(commit)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "no-on-conflict",
+        (Edit("services/orders/record_events.py", "ON CONFLICT (event_id) DO NOTHING\nRETURNING", "RETURNING"),),
+    ),
+    Mutation(
+        "random-event-id",
+        (
+            Edit("services/checkout/accept_order.py", "from uuid import UUID\n", "from uuid import UUID, uuid4\n"),
+            Edit(
+                "services/checkout/accept_order.py",
+                "        if self.key is not None:\n            return self.key\n        if cart",
+                "        if self.key is not None:\n            return uuid4()\n        if cart",
+            ),
+        ),
+    ),
+    Mutation(
+        "group-at-the-end",
+        (
+            Edit(
+                "services/orders/claims.py",
+                'xgroup_create(STREAM, GROUP, id="0"',
+                'xgroup_create(STREAM, GROUP, id="$"',
+            ),
+        ),
+    ),
+    Mutation(
+        "no-claim",
+        (
+            Edit("services/orders/consumer.py", "await take_own(self.redis, self.settings, self.intake)", "take_own"),
+            Edit("services/orders/consumer.py", "await claim_stranded(self.redis, self.settings, self.intake)", "pass"),
+        ),
+    ),
+    Mutation(
+        "overlay-after-postgres",
+        (
+            Edit(
+                "services/orders/queries.py",
+                "    accepted: list[Accepted] = []\n    is_partial = False\n",
+                "    async with postgres_or_unavailable(_AWAY), engine.connect() as connection:\n"
+                "        early = sa.select(orders, items_with()).where(orders.c.user_id == user_id, narrowed)\n"
+                "        rows = {row.id: order_of(row) for row in await connection.execute(early)}\n"
+                "    accepted: list[Accepted] = []\n    is_partial = False\n",
+            ),
+            Edit(
+                "services/orders/queries.py",
+                "        rows = {row.id: order_of(row) for row in await connection.execute(statement)}\n",
+                "",
+            ),
+        ),
+        is_seen_by_certify=False,
+    ),
+    Mutation(
+        "trim-by-maxlen",
+        (
+            Edit(
+                "services/checkout/accept_order.lua",
+                "redis.call('XADD', KEYS[2], '*',",
+                "redis.call('XADD', KEYS[2], 'MAXLEN', '32', '*',",
+            ),
+        ),
+    ),
+    Mutation(
+        "user-left-out",
+        (Edit("services/checkout/names.py", 'event_id_of("key", user_id, key)', 'event_id_of("key", key)'),),
+    ),
+    Mutation(
+        "status-without-compare",
+        (Edit("services/orders/change_status.lua", "if present ~= 'processing' then", "if false then"),),
+        is_seen_by_certify=False,
+    ),
+)
+"""Small numbers where the product's would be large: a short run is small, too."""
 
 
 def find_mutation(name: str) -> Mutation:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import asyncpg
 from redis.exceptions import RedisError
@@ -17,7 +18,7 @@ from services.certify.poisoner import Poisoner
 from services.certify.proxy import Proxy
 from services.certify.roll import Roll, open_redis, read_backlog
 from services.certify.world import CONSUMERS, DoesNotRun, World, until
-from shared.streams import NAMES_LOADED
+from shared.streams import INTAKE_PAUSED, NAMES_LOADED
 
 DRAINED_WITHIN = 120.0  # seconds
 PROBE = "certify:probe"
@@ -98,8 +99,11 @@ class Stage:
             try:
                 async with open_redis(self.redis_url) as redis:
                     backlog = await read_backlog(redis)
+                    paused: Any = await redis.get(INTAKE_PAUSED)
             except (RedisError, OSError):
                 return False
+            if paused:  # the poison is too thin for that: something sound is being buried
+                raise DoesNotRun(f"intake is paused: {paused.decode()}")
             return backlog is not None and backlog.is_drained
 
         await until(it_is, "everything is recorded and acked", DRAINED_WITHIN)
