@@ -78,9 +78,9 @@ class Shopper:
         return orders
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One headless browser for the whole run."""
+    """One headless browser for a file: while it is open, Playwright's event loop runs, and no asyncio test can."""
     path = os.environ.get("TILLROLL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
