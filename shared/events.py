@@ -98,7 +98,10 @@ class StatusChanged(Wire):
 
 
 Event = CheckoutCompleted | KeyJoined | StatusChanged
-_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+_EVENT: TypeAdapter[Event] = TypeAdapter(
+    Annotated[Event, Field(discriminator="type")],
+    config=ConfigDict(hide_input_in_errors=True),  # an error may be logged, a shopper's name may not
+)
 
 
 def event_id_of(*parts: str | int) -> UUID:

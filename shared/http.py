@@ -179,7 +179,8 @@ def _answer_http_error(_request: Request, fault: Exception) -> Response:
 
 
 def _answer_fault(request: Request, fault: Exception) -> Response:
-    log.error("unexpected_fault", exc_info=fault, extra={"method": request.method, "path": request.url.path})
+    route = getattr(request.scope.get("route"), "path", None)  # not the path: a cart's address is the capability to it
+    log.error("unexpected_fault", exc_info=fault, extra={"method": request.method, "route": route})
     return error_response(ApiError(500, "Internal server error"))
 
 

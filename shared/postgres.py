@@ -28,6 +28,7 @@ def connect_postgres(settings: Settings, process: str, pool_size: int = 8) -> As
         max_overflow=0,
         pool_timeout=3,
         pool_pre_ping=True,
+        hide_parameters=True,  # errors are logged, users' names are not
         connect_args={
             "timeout": 3,  # seconds to connect
             "command_timeout": 30,  # seconds a statement

@@ -27,7 +27,7 @@ class RunningServer:
         self.version = server.version
         self.process: subprocess.Popen[bytes] | None = None
         self._server = server
-        self._log = log
+        self.log = log
         self._answers = answers
         self._stop_signal = stop_signal
 
@@ -36,7 +36,7 @@ class RunningServer:
         if self.process is not None and self.process.poll() is None:
             return
         options = spawn_options(self._server.account, self._stop_signal)
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._server.argv,
                 env=self._server.env,
@@ -46,7 +46,7 @@ class RunningServer:
                 cwd="/",
                 **options,
             )
-        wait_until(self._answers, f"{self._server.name} answers; its log is {self._log}")
+        wait_until(self._answers, f"{self._server.name} answers; its log is {self.log}")
 
     def stop(self) -> None:
         """A clean shutdown."""

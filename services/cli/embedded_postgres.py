@@ -36,7 +36,12 @@ def prepare_postgres(folder: Path) -> Server:
             f"PostgreSQL {version} found here cannot read it. Choose another --data-dir."
         )
     sockets = socket_folder(folder, "postgres", account)
-    flags = {"listen_addresses": "", "unix_socket_directories": str(sockets), "unix_socket_permissions": "0700"}
+    flags = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(sockets),
+        "unix_socket_permissions": "0700",
+        "log_error_verbosity": "terse",  # the details of an error quote the row, and with it the shopper
+    }
     options = [part for name, value in flags.items() for part in ("-c", f"{name}={value}")]
     argv = (str(binaries / "postgres"), "-D", str(data), *options)
     url = f"postgresql://postgres@/tillroll?host={sockets}"

@@ -43,6 +43,7 @@ def connect_operator(settings: Settings, process: str, search_path: str = LIVE) 
     return create_async_engine(
         sqlalchemy_url(settings.database_url.get_secret_value()),
         poolclass=NullPool,
+        hide_parameters=True,
         connect_args={
             "timeout": 10,
             "server_settings": {"application_name": f"tillroll-{process}", "search_path": search_path},

@@ -30,6 +30,7 @@ async def _migrate(database_url: str) -> None:
     engine = create_async_engine(
         sqlalchemy_url(database_url),
         poolclass=NullPool,
+        hide_parameters=True,
         connect_args={"timeout": 10, "server_settings": {"application_name": "tillroll-migrate"}},
     )
     async with engine.connect() as guard, engine.connect() as connection:

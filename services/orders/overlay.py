@@ -41,7 +41,8 @@ async def read_overlay(redis: Redis, user_id: str) -> list[Accepted]:
         try:
             event_id, noted = UUID(field.decode()), _Noted.model_validate_json(value)
         except ValueError as fault:
-            log.warning("overlay_field_unreadable", extra={"field": repr(field)[:80], "fault": str(fault)[:500]})
+            told = {"overlay": overlay_key(user_id), "fault": type(fault).__name__}  # no content: it may name somebody
+            log.warning("overlay_field_unreadable", extra=told)
             continue
         if noted.event.user_id == user_id:
             found.append(Accepted(event_id, noted.accepted_at, noted.event))

@@ -73,6 +73,7 @@ async def open_scratch(engine: AsyncEngine) -> AsyncIterator[Scratch]:
         engine.url,
         pool_size=1,
         max_overflow=0,
+        hide_parameters=True,
         connect_args={
             "timeout": 3,  # seconds to connect
             "command_timeout": 60,  # seconds a statement
