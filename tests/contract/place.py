@@ -64,14 +64,18 @@ def open_composed(servers: Servers, folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def open_nginx(servers: Servers, folder: Path) -> Iterator[Place]:
-    """nginx before one process for each service, and the consumer."""
+def open_nginx(servers: Servers, folder: Path, checkouts: int = 1) -> Iterator[Place]:
+    """nginx before one process for each service (`checkouts` of the checkout service), and the consumer."""
     port = free_port()
     settings = _settings(servers, folder).model_copy(update={"api_url": f"http://127.0.0.1:{port}"})
     modules = {service: f"{service}.app" for service in SERVICES} | {"consumer": "orders.consumer"}
+    modules |= {f"checkout-{number}": "checkout.app" for number in range(2, checkouts + 1)}
     with ExitStack() as stack:
         ports = _start(stack, settings, modules, folder)
-        nginx = Nginx(folder / "nginx", {service: f"127.0.0.1:{ports[service]}" for service in SERVICES}, port=port)
+        upstreams = {service: f"127.0.0.1:{ports[service]}" for service in SERVICES}
+        more = (f"127.0.0.1:{ports[name]}" for name in modules if name.startswith("checkout-"))
+        upstreams["checkout"] = "; server ".join((upstreams["checkout"], *more))
+        nginx = Nginx(folder / "nginx", upstreams, port=port)
         stack.callback(nginx.stop)
         yield stack.enter_context(Place(nginx.url, issue_with(settings), servers))
 
