@@ -12,6 +12,7 @@ from services.certify import faults_disk
 from services.certify.faults_processes import clock_environment, find_faketime, set_clock
 from services.certify.plan import USERS
 from services.certify.proxy import Proxy
+from services.certify.readiness import postgres_answers, redis_answers
 from services.certify.sabotage import sabotage
 from services.certify.world import (
     GATEWAYS,
@@ -21,8 +22,6 @@ from services.certify.world import (
     World,
     copy_source,
     free_port,
-    postgres_answers,
-    redis_answers,
 )
 from services.orders.migrate import migrate
 from shared.issuer import issue_development_token

@@ -41,7 +41,7 @@ FAULTS: Mapping[str, Fault] = {
     "consumer-restart": Fault(partial(processes.restart, CONSUMERS), 0, "SIGTERM of the consumers, one by one"),
     "redis-kill": Fault(redis.kill, 3, "kill -9 of Redis, and its start on the append-only file"),
     "redis-loading": Fault(redis.load_slowly, 3, "a Redis that answers LOADING"),
-    "group-destroyed": Fault(redis.destroy_group, 0, "XGROUP DESTROY with batches in hand"),
+    "group-destroyed": Fault(redis.destroy_group, 2, "XGROUP DESTROY with batches in hand and entries unread"),
     "redis-erased": Fault(erasure.erase, 0, "Redis' disk erased when everything was recorded"),
     "redis-readonly": Fault(redis.make_read_only, 5, "READONLY answers: Redis as a replica of nobody"),
     "redis-no-replicas": Fault(redis.want_replicas, 5, "NOREPLICAS answers: too few replicas for a write"),

@@ -12,9 +12,10 @@ from typing import Any
 import asyncpg
 
 from services.certify.history import FORGOTTEN
+from services.certify.readiness import redis_answers
 from services.certify.roll import RollEntry, open_redis, read_entries
 from services.certify.stage import Stage
-from services.certify.world import Process, redis_answers
+from services.certify.world import Process
 from shared.errors import Unrecordable
 from shared.events import StatusChanged, decode
 from shared.streams import NAMES_LOADED, STREAM

@@ -37,10 +37,12 @@ async def load_slowly(stage: Stage, hold: float) -> None:
     await stage.world.redis.start()
 
 
-async def destroy_group(stage: Stage, _hold: float) -> None:
-    """The group is gone, and with it what was read and what was pending."""
-    async with stage.held_batches(), open_redis(stage.redis_url) as redis:
-        await redis.xgroup_destroy(STREAM, GROUP)
+async def destroy_group(stage: Stage, hold: float) -> None:
+    """The group is gone, and with it what was pending and how far it was; entries wait unread at that moment."""
+    async with stage.held_batches():
+        await asyncio.sleep(hold)
+        async with open_redis(stage.redis_url) as redis:
+            await redis.xgroup_destroy(STREAM, GROUP)
 
 
 async def make_read_only(stage: Stage, hold: float) -> None:

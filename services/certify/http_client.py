@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +63,10 @@ class Door:
                 writer.close()
         return response
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Closes the connections that are kept."""
         for _, writer in self._idle:
             writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
         self._idle.clear()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

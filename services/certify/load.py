@@ -96,10 +96,10 @@ class Load:
             for door, purchase in enumerate(purchases):
                 group.create_task(one(purchase, door))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Closes the doors' connections."""
         for door in {*self.checkouts, *self.gateways}:
-            await door.close()
+            door.close()
 
 
 async def read_catalog(door: Door) -> Shelf:

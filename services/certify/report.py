@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from services.certify.run import Outcome
+from services.certify.outcome import Outcome
 
 SHOWN = 25  # findings in full in the text; JSON and HTML have all
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from services.certify.faults import FAULTS
-from services.certify.run import Outcome
+from services.certify.outcome import Outcome
 from services.certify.timeline import Blow, Sample, Timeline
 
 _WIDTH, _HEIGHT, _LEFT, _GAP = 1000, 150, 60, 34  # the chart's units

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -16,8 +15,9 @@ from services.certify.faults import FAULTS
 from services.certify.history import Finding, judge_history
 from services.certify.http_client import Door
 from services.certify.load import Load, read_catalog
-from services.certify.oracle import Figures, judge_rows
+from services.certify.oracle import judge_rows
 from services.certify.oracle_stream import judge_redis, judge_stream
+from services.certify.outcome import Order, Outcome
 from services.certify.plan import Protection
 from services.certify.poisoner import Poisoner
 from services.certify.roll import Roll, open_redis
@@ -29,44 +29,10 @@ from services.certify.world import CHECKOUTS, GATEWAYS, DoesNotRun
 
 POISONED = 0.01  # poison entries to a purchase
 ASKED_AGAIN = 300  # purchases of every kind of protection but the window, submitted once more at the end
+CLOSED_WITHIN = 900.0  # seconds for the last retries and waits
 TROUBLE = (DoesNotRun, RedisError, asyncpg.PostgresError, OSError, TimeoutError)
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Order:
-    """What was asked for: the same one decides the same again."""
-
-    seed: int
-    minutes: float
-    faults: str
-    rate: float
-    sabotage: str | None = None
-
-    @property
-    def purchases(self) -> int:
-        """How many are begun at least."""
-        return max(1, round(self.rate * self.minutes * 60))
-
-
-@dataclass
-class Outcome:
-    """What came of it. Clean = no findings."""
-
-    order: Order
-    schedule: list[Planned]
-    timeline: Timeline
-    figures: Figures = field(default_factory=Figures)
-    purchases: int = 0
-    duplicates: int = 0
-    submissions: int = 0
-    entries: int = 0
-    poison: dict[str, int] = field(default_factory=dict)
-    lost_orders: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    load_seconds: float = 0
-    seconds: float = 0
 
 
 async def certify(order: Order, folder: Path, prepare: Prepare, say: Say) -> Outcome:
@@ -86,7 +52,7 @@ async def certify(order: Order, folder: Path, prepare: Prepare, say: Say) -> Out
         shelf = await read_catalog(gateways[0])
         tokens = await asyncio.to_thread(issue_tokens, folder)
         load = Load(order.seed, shelf, doors, gateways, tokens)
-        stack.push_async_callback(load.close)
+        stack.callback(load.close)
         redis_url, database_url = built.world.redis.program.url, built.world.postgres.program.url
         stage = Stage(
             built.world,
@@ -119,15 +85,23 @@ async def _run(stage: Stage, outcome: Outcome, say: Say) -> None:
             group.create_task(_strike_all(stage, outcome, say, all_struck))
         outcome.load_seconds = time.monotonic() - begun
         say(f"{load.begun} purchases and {load.duplicates} duplicates are submitted; waiting until all is recorded")
-        await _close(stage, outcome, say)
-        await stage.roll.read_on()
+        async with asyncio.timeout(CLOSED_WITHIN):
+            await _close(stage, outcome, say)
+            await stage.roll.read_on()
     except TROUBLE as fault:
         outcome.findings.append(Finding("the system comes back", f"{type(fault).__name__}: {fault}"))
     finally:
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
+        await _end_all(watching)
     await _judge(stage, outcome)
+
+
+async def _end_all(tasks: "list[asyncio.Task[None]]") -> None:
+    """Cancels until they have ended: a library on the way may have taken a cancellation for an error of its own."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1)
 
 
 async def _strike_all(stage: Stage, outcome: Outcome, say: Say, all_struck: asyncio.Event) -> None:
@@ -182,7 +156,7 @@ async def _judge(stage: Stage, outcome: Outcome) -> None:
     outcome.submissions, outcome.entries = len(history.answers), len(stage.roll.entries)
     outcome.lost_orders = sorted(losses.order_ids)
     try:
-        connection = await asyncpg.connect(stage.database_url, timeout=10)
+        connection = await asyncpg.connect(stage.database_url, timeout=10, command_timeout=CLOSED_WITHIN)
         async with open_redis(stage.redis_url) as redis:
             outcome.findings += await judge_redis(redis)
         try:

@@ -16,11 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-from redis.exceptions import RedisError
-
-from services.certify.http_client import Door, NoAnswer
-from services.certify.roll import open_redis
+from services.certify.readiness import is_ready
 from shared.errors import TillrollError
 
 SOURCE = Path(__file__).parents[2]  # where the packages `services` and `shared` are
@@ -154,36 +150,6 @@ async def until(fact: Callable[[], Awaitable[bool]], sentence: str, seconds: flo
         if time.monotonic() > deadline:
             raise DoesNotRun(f"not within {seconds:g} s: {sentence}")
         await asyncio.sleep(_POLL)
-
-
-async def is_ready(port: int) -> bool:
-    """Whether the process says that it does its work."""
-    door = Door("", port)
-    try:
-        return (await door.send("GET", "/ready", {}, seconds=5)).status == 200
-    except NoAnswer:
-        return False
-    finally:
-        await door.close()
-
-
-async def redis_answers(url: str) -> bool:
-    """Whether Redis has loaded its data."""
-    try:
-        async with open_redis(url) as redis:
-            return bool(await redis.ping())
-    except (RedisError, OSError):
-        return False
-
-
-async def postgres_answers(url: str) -> bool:
-    """Whether Postgres lets us in."""
-    try:
-        connection = await asyncpg.connect(url, timeout=2)
-    except (asyncpg.PostgresError, OSError, TimeoutError):
-        return False
-    await connection.close()
-    return True
 
 
 def copy_source(folder: Path) -> Path:

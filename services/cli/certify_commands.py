@@ -29,8 +29,8 @@ def certify(
     as_json: AsJson = False,
 ) -> None:
     """Load the system, break it in every way it must survive, and judge every row; exit 1 unless clean."""
+    from services.certify.outcome import Order
     from services.certify.report import render_text, to_json, write_report
-    from services.certify.run import Order
     from services.certify.run import certify as run
 
     order = Order(seed, minutes, faults, rate, sabotage)
