@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.auth import Verifier
 from shared.errors import ApiError, Unavailable
 from shared.observability import SHED, configure_logging
+from shared.openapi import refusals
 from shared.postgres import connect_postgres, postgres_or_unavailable
 from shared.redis import connect_redis, redis_or_unavailable
 from shared.settings import Settings
@@ -28,6 +29,12 @@ from shared.settings import Settings
 MAX_BODY = 64 * 1024  # bytes; the contract: larger bodies are 413
 BODY_WITHIN = timedelta(seconds=5)  # of the whole body; nginx, which waits for it, passes it on at once
 OPERATIONS = frozenset({"/health", "/ready", "/metrics"})
+
+_EVERYWHERE = {
+    408: "Request body too slow",
+    413: "Request body too large",
+    503: "Unknown or not done: the same request may be sent again",
+}
 
 _is_within_request: ContextVar[bool] = ContextVar("is_within_request", default=False)
 
@@ -149,7 +156,9 @@ def build_app(
         if uses_postgres:
             await app.state.engine.dispose()
 
-    app = FastAPI(title=f"Tillroll {process}", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=f"Tillroll {process}", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals(_EVERYWHERE)
+    )
     app.state.settings = settings
     app.state.redis = connect_redis(settings, process)
     app.state.verifier = Verifier(settings)

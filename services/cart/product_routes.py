@@ -10,19 +10,29 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from services.cart.catalog import Catalog, Product, public_json
 from shared.errors import ApiError
+from shared.openapi import refusals
 from shared.streams import PARTITION
 
 CACHE_LIFE = timedelta(seconds=300)
 CACHE_PATIENCE = timedelta(milliseconds=250)  # a cache that takes longer than the work it saves is no cache
 
+
+class _Whole(PathConvertor):
+    """The rest of the path; Starlette's own ends at a newline."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("whole", _Whole())
 router = APIRouter(tags=["catalogue"])
 log = logging.getLogger(__name__)
 
 
-@router.get("/api/products", responses={400: {"description": "Invalid category"}})
+@router.get("/api/products", responses=refusals({400: "Invalid category"}))
 async def list_products(request: Request, category: str = "") -> Response:
     """All products, or those of one category; an empty category means all."""
     catalog: Catalog = request.app.state.catalog
@@ -32,11 +42,10 @@ async def list_products(request: Request, category: str = "") -> Response:
     return await _answer(request, name, catalog.products(category or None))
 
 
-@router.get("/api/products/{product_id:path}", responses={400: {"description": "Invalid product id"}})
+@router.get("/api/products/{product_id:whole}", responses=refusals({400: "Invalid product id"}))
 async def show_product(request: Request, product_id: str) -> Response:
-    """One product. The path converter keeps an id with an encoded slash an invalid id instead of a missing page."""
-    # the converter loses a trailing newline, the path has it
-    product = request.app.state.catalog.get(request.scope["path"].removeprefix("/api/products/"))
+    """One product. Its converter keeps an id with an encoded slash an invalid id instead of a missing page."""
+    product = request.app.state.catalog.get(product_id)
     if product is None:
         raise ApiError(400, "Invalid product id")
     return await _answer(request, f"id:{product.id}", product)

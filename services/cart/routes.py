@@ -8,6 +8,7 @@ from services.cart.store import Echo, Stale, Stored, get_cart, put_cart
 from shared.errors import ApiError, Unavailable
 from shared.http import data_response
 from shared.observability import SHED
+from shared.openapi import refusals, takes
 from shared.redis import redis_or_unavailable
 
 COOKIE_DAYS = 30
@@ -29,7 +30,7 @@ class CartBody(BaseModel):
 _BODY = TypeAdapter(CartBody)
 
 
-@router.get("/api/cart/{session_id}")
+@router.get("/api/cart/{session_id}", responses=refusals({400: "Invalid session id"}))
 async def read(request: Request, session_id: str) -> Response:
     """The items of the cart, `[]` when there is none. Does not prolong its day."""
     session = _session(session_id)
@@ -38,7 +39,11 @@ async def read(request: Request, session_id: str) -> Response:
     return _answer(cart, cart.items)
 
 
-@router.put("/api/cart/{session_id}")
+@router.put(
+    "/api/cart/{session_id}",
+    responses=refusals({400: "Invalid session id, or invalid cart payload", 412: "The cart has changed"}),
+    openapi_extra=takes(body=CartBody, headers={"If-Match": "the ETag of the cart that was read"}),
+)
 async def replace(request: Request, session_id: str) -> Response:
     """Replaces the cart for 24 hours; `If-Match` makes it fail with 412 when somebody changed it meanwhile."""
     session = _session(session_id)

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from services.cart.model import COOKIE, HEADER, CartItems, CartName, parse_cart_name
 from services.checkout.accept_order import AWAY, Accepted, KeyReused, Replayed, Submission, accept_order
@@ -14,6 +14,7 @@ from shared.errors import ApiError
 from shared.events import MAX_TOTAL, Line
 from shared.http import data_response
 from shared.observability import ACCEPTED, DUPLICATES
+from shared.openapi import refusals, takes
 from shared.redis import redis_or_unavailable
 
 router = APIRouter(tags=["orders"])
@@ -26,19 +27,40 @@ def exact(value: Any) -> Any:
     return Decimal(repr(value))
 
 
+_NUMBER = WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": int(MAX_TOTAL)})
+
+
 class OrderBody(BaseModel):
     """`{total, items}`; extra members are dropped."""
 
     model_config = ConfigDict(extra="ignore")
 
     items: CartItems
-    total: Annotated[Decimal, BeforeValidator(exact), Field(gt=0, le=MAX_TOTAL, allow_inf_nan=False)]
+    total: Annotated[Decimal, BeforeValidator(exact), Field(gt=0, le=MAX_TOTAL, allow_inf_nan=False), _NUMBER]
 
 
 _BODY = TypeAdapter(OrderBody)
 
 
-@router.post("/api/orders", status_code=201)
+@router.post(
+    "/api/orders",
+    status_code=201,
+    responses={
+        200: {"description": "The order of this checkout, which was known"},
+        **refusals(
+            {
+                400: "Invalid key, payload or total",
+                401: "Unauthorized",
+                409: "Insufficient stock",
+                422: "The key was used before with another payload",
+            }
+        ),
+    },
+    openapi_extra=takes(
+        body=OrderBody,
+        headers={"Idempotency-Key": "the client's own name for this checkout", HEADER: "the cart that is bought"},
+    ),
+)
 async def place(request: Request) -> Response:
     """Accepts an order: 201 once, 200 with the same order for every duplicate."""
     state = request.app.state

@@ -1,6 +1,6 @@
 """The operators' doors to the orders. Parses, calls, renders; every answer needs the admin role."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -11,12 +11,10 @@ from shared.auth import require_admin
 from shared.errors import ApiError, Unavailable
 from shared.events import ProductId
 from shared.http import json_response
+from shared.openapi import refusals, takes
 from shared.redis import redis_or_unavailable
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "Invalid filter"},
-    403: {"description": "Admin access required"},
-}
+_REFUSALS = refusals({400: "Invalid filter", 401: "Unauthorized", 403: "Admin access required"})
 _PRODUCT_ID: TypeAdapter[str] = TypeAdapter(ProductId)
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -24,7 +22,7 @@ router = APIRouter(prefix="/api/admin", tags=["admin"])
 F = TypeVar("F", bound=Filters)
 
 
-@router.get("/orders", responses=_REFUSALS)
+@router.get("/orders", responses=_REFUSALS, openapi_extra=takes(query=[OrderFilters]))
 async def list_orders_of_all(request: Request) -> Response:
     """Recorded orders of all users, newest first, by any of OrderFilters; `next` is the cursor of the next page."""
     require_admin(await request.app.state.verifier.authenticate(request))
@@ -32,7 +30,7 @@ async def list_orders_of_all(request: Request) -> Response:
     return await _answer(request, await list_all_orders(request.app.state.engine, filters))
 
 
-@router.get("/products/{product_id}/orders", responses=_REFUSALS)
+@router.get("/products/{product_id}/orders", responses=_REFUSALS, openapi_extra=takes(query=[Filters]))
 async def list_orders_of_product(request: Request, product_id: str) -> Response:
     """Recorded line items of a product, newest first, also of one that left the catalogue."""
     require_admin(await request.app.state.verifier.authenticate(request))

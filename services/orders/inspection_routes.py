@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import asdict
-from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -14,17 +13,18 @@ from services.orders.reconcile_run import reconcile
 from shared.auth import require_admin
 from shared.errors import ApiError, Unavailable
 from shared.http import data_response
+from shared.openapi import refusals
 from shared.postgres import postgres_or_unavailable
 from shared.redis import redis_or_unavailable
 
 _AWAY = "The log cannot be inspected right now"
-_REFUSALS: dict[int | str, dict[str, Any]] = {403: {"description": "Admin access required"}}
+_REFUSALS = {400: "Invalid order id", 401: "Unauthorized", 403: "Admin access required"}
 
 router = APIRouter(prefix="/api/admin/operations", tags=["operations"])
 _one_at_a_time = asyncio.Lock()
 
 
-@router.get("/explain/{order_id}", responses={**_REFUSALS, 404: {"description": "Order not found"}})
+@router.get("/explain/{order_id}", responses=refusals({**_REFUSALS, 404: "Order not found"}))
 async def explain(request: Request, order_id: str) -> Response:
     """Everything that is known of an order, and the same as a timeline."""
     require_admin(await request.app.state.verifier.authenticate(request))
@@ -40,7 +40,7 @@ async def explain(request: Request, order_id: str) -> Response:
     return data_response({**asdict(found), "timeline": timeline})
 
 
-@router.get("/reconcile", responses={**_REFUSALS, 409: {"description": "One is running already"}})
+@router.get("/reconcile", responses=refusals({**_REFUSALS, 409: "One is running already"}))
 async def compare(request: Request) -> Response:
     """Compares stream, archive and tables, and fixes nothing: `tillroll reconcile --fix` does."""
     require_admin(await request.app.state.verifier.authenticate(request))

@@ -1,6 +1,6 @@
 """What every door of the operators does alike: who may come in, what was asked, and in whose name it is done."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -8,13 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.orders.audit import Operator
 from shared.auth import User, require_operator, require_viewer
 from shared.errors import ApiError
+from shared.openapi import refusals
 
 MAX_PAGE = 500
 AWAY = "Operations are not possible right now"
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "Invalid request"},
-    403: {"description": "Operator access required"},
-}
+REFUSALS = refusals({400: "Invalid request", 401: "Unauthorized", 403: "Operator access required"})
+UNKNOWN, NOT_NOW = {404: "There is none of that id"}, {409: "Not in its present state"}
 
 Shape = TypeVar("Shape", bound=BaseModel)
 

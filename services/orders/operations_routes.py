@@ -15,7 +15,9 @@ from services.orders.look_at_stream import list_entries, look_at_stream
 from services.orders.operations_door import (
     AWAY,
     MAX_PAGE,
+    NOT_NOW,
     REFUSALS,
+    UNKNOWN,
     Page,
     Why,
     Wire,
@@ -30,6 +32,7 @@ from services.orders.pause import lift_pause, read_pause
 from services.orders.replay_source import EntryId, ReplayRange
 from shared.errors import ApiError
 from shared.http import data_response
+from shared.openapi import refusals, takes
 from shared.postgres import postgres_or_unavailable
 from shared.redis import redis_or_unavailable
 
@@ -59,7 +62,7 @@ async def read_stream(request: Request) -> Response:
         return data_response({**look.public(), "paused": await read_pause(request.app.state.redis)})
 
 
-@router.get("/stream/entries")
+@router.get("/stream/entries", openapi_extra=takes(query=[_EntryPage, ReplayRange]))
 async def read_entries(request: Request) -> Response:
     """Entries by any of ReplayRange's filters, newest first; `next` is the `before` of the page after it."""
     await let_viewer_in(request)
@@ -68,7 +71,7 @@ async def read_entries(request: Request) -> Response:
         return data_response((await list_entries(request.app.state.redis, chosen, page.limit, page.before)).public())
 
 
-@router.get("/dead-letters")
+@router.get("/dead-letters", openapi_extra=takes(query=[Page, LetterFilters]))
 async def read_dead_letters(request: Request) -> Response:
     """Dead letters by any of LetterFilters, newest first; `next` is the `before` of the page after it."""
     await let_viewer_in(request)
@@ -79,7 +82,7 @@ async def read_dead_letters(request: Request) -> Response:
     return data_response({"dead_letters": [letter.public() for letter in letters], "next": following})
 
 
-@router.get("/dead-letters/{letter_id}")
+@router.get("/dead-letters/{letter_id}", responses=refusals(UNKNOWN))
 async def read_dead_letter(request: Request, letter_id: str) -> Response:
     """One dead letter with its raw fields."""
     await let_viewer_in(request)
@@ -88,7 +91,7 @@ async def read_dead_letter(request: Request, letter_id: str) -> Response:
     return data_response(letter.public(whole=True))
 
 
-@router.post("/dead-letters/requeue")
+@router.post("/dead-letters/requeue", openapi_extra=takes(body=_LetterChoice))
 async def requeue(request: Request) -> Response:
     """Puts the buried letters of the filter back into the stream, each once; `dry_run` counts what would become."""
     user = await let_operator_in(request)
@@ -101,7 +104,7 @@ async def requeue(request: Request) -> Response:
     return data_response({"dry_run": fates.dry_run, **fates.told()})
 
 
-@router.post("/dead-letters/discard")
+@router.post("/dead-letters/discard", openapi_extra=takes(body=_LetterChoice))
 async def discard(request: Request) -> Response:
     """Gives the buried letters of the filter up, with the reason; `dry_run` names them only."""
     user = await let_operator_in(request)
@@ -116,7 +119,7 @@ async def discard(request: Request) -> Response:
     return data_response(fates.told())
 
 
-@router.post("/dead-letters/{letter_id}/edit")
+@router.post("/dead-letters/{letter_id}/edit", responses=refusals(UNKNOWN | NOT_NOW), openapi_extra=takes(body=_Edit))
 async def edit(request: Request, letter_id: str) -> Response:
     """Keeps other fields for the letter's return, if an event could be recorded from them; the original stays."""
     user = await let_operator_in(request)
@@ -129,7 +132,7 @@ async def edit(request: Request, letter_id: str) -> Response:
     return data_response(letter.public(whole=True))
 
 
-@router.post("/resume")
+@router.post("/resume", openapi_extra=takes(body=Why))
 async def resume(request: Request) -> Response:
     """Lifts the pause that the dead-letter limit has put on intake; null = there was none."""
     user = await let_operator_in(request)
@@ -139,7 +142,7 @@ async def resume(request: Request) -> Response:
         return data_response({"lifted": await lift_pause(state.engine, state.redis, operator)})
 
 
-@router.get("/audit")
+@router.get("/audit", openapi_extra=takes(query=[Page]))
 async def read_audit(request: Request) -> Response:
     """Operations, newest first."""
     await let_viewer_in(request)
@@ -158,6 +161,6 @@ async def verify_audit(request: Request) -> Response:
 
 
 def _letter_id(given: str) -> int:
-    if not given.isascii() or not given.isdigit() or len(given) > 18:
+    if not given.isascii() or not given.isdigit() or len(given) > 18 or int(given) == 0:
         raise ApiError(400, "Invalid dead letter id")
     return int(given)

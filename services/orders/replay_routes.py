@@ -15,7 +15,9 @@ from services.orders import replay, replay_runs
 from services.orders.operations_door import (
     AWAY,
     MAX_PAGE,
+    NOT_NOW,
     REFUSALS,
+    UNKNOWN,
     Page,
     Why,
     Wire,
@@ -29,6 +31,7 @@ from services.orders.replay_source import ReplayRange, Source
 from services.orders.shadow_replay import shadow_replay
 from shared.errors import ApiError, TillrollError
 from shared.http import data_response
+from shared.openapi import refusals, takes
 from shared.postgres import postgres_or_unavailable
 from shared.redis import redis_or_unavailable
 
@@ -53,7 +56,7 @@ class _Shadow(Wire):
     source: Source = Source.ARCHIVE
 
 
-@router.get("/replays")
+@router.get("/replays", openapi_extra=takes(query=[Page]))
 async def read_replays(request: Request) -> Response:
     """Replays and previews, newest first."""
     await let_viewer_in(request)
@@ -63,7 +66,7 @@ async def read_replays(request: Request) -> Response:
     return data_response([run.public() for run in runs])
 
 
-@router.post("/replays", status_code=202)
+@router.post("/replays", status_code=202, openapi_extra=takes(body=_Replay))
 async def preview_replay(request: Request) -> Response:
     """Previews a replay: 202, and the run's `planned` counts once its status is `planned`. Sends nothing."""
     user = await let_operator_in(request)
@@ -75,7 +78,7 @@ async def preview_replay(request: Request) -> Response:
     return data_response(run.public(), 202)
 
 
-@router.get("/replays/{run_id}")
+@router.get("/replays/{run_id}", responses=refusals(UNKNOWN))
 async def read_replay(request: Request, run_id: str) -> Response:
     """How far a replay is."""
     await let_viewer_in(request)
@@ -83,7 +86,7 @@ async def read_replay(request: Request, run_id: str) -> Response:
         return data_response((await replay_runs.read_run(request.app.state.engine, _run_id(run_id))).public())
 
 
-@router.get("/replays/{run_id}/events")
+@router.get("/replays/{run_id}/events", responses=refusals(UNKNOWN), openapi_extra=takes(query=[_EventPage]))
 async def read_replay_events(request: Request, run_id: str) -> Response:
     """Each event of a replay in order: what was planned, the entry it became, what came of it."""
     await let_viewer_in(request)
@@ -94,7 +97,12 @@ async def read_replay_events(request: Request, run_id: str) -> Response:
     return data_response(rows)
 
 
-@router.post("/replays/{run_id}/run", status_code=202)
+@router.post(
+    "/replays/{run_id}/run",
+    status_code=202,
+    responses=refusals(UNKNOWN | NOT_NOW),
+    openapi_extra=takes(body=Why),
+)
 async def run_replay(request: Request, run_id: str) -> Response:
     """Runs a preview, or lets a paused or interrupted replay go on: 202, and it goes on by itself."""
     user = await let_operator_in(request)
@@ -106,7 +114,7 @@ async def run_replay(request: Request, run_id: str) -> Response:
     return data_response(run.public(), 202)
 
 
-@router.post("/replays/{run_id}/pause")
+@router.post("/replays/{run_id}/pause", responses=refusals(UNKNOWN | NOT_NOW), openapi_extra=takes(body=Why))
 async def pause_replay(request: Request, run_id: str) -> Response:
     """Stops a running replay after its present page."""
     user = await let_operator_in(request)
@@ -115,7 +123,7 @@ async def pause_replay(request: Request, run_id: str) -> Response:
         return data_response((await replay.pause_replay(request.app.state.engine, _run_id(run_id), operator)).public())
 
 
-@router.post("/shadow")
+@router.post("/shadow", openapi_extra=takes(body=_Shadow))
 async def compare_in_shadow(request: Request) -> Response:
     """What the present code would make of a range, held against the live rows; for ranges of a few thousand events."""
     await let_viewer_in(request)

@@ -11,6 +11,7 @@ from services.orders.queries import Order, find_paid_by, list_orders
 from shared.errors import ApiError
 from shared.events import Status
 from shared.http import data_response
+from shared.openapi import refusals, takes
 
 PAYMENT_SESSION_LENGTH = range(8, 256)  # characters
 PARTIAL = {"Tillroll-Partial": "accepted"}
@@ -20,6 +21,12 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 router = APIRouter(tags=["orders"])
 
 
+class _OwnOrders(BaseModel):
+    """The query of the list, for the document alone."""
+
+    session_id: str | None = None
+
+
 class _OrderReference(BaseModel):
     id: str
 
@@ -27,7 +34,11 @@ class _OrderReference(BaseModel):
 _REFERENCE = TypeAdapter(_OrderReference)
 
 
-@router.get("/api/orders", responses={400: {"description": "Invalid session id"}, 404: {"description": "Not found"}})
+@router.get(
+    "/api/orders",
+    responses=refusals({400: "Invalid session id", 401: "Unauthorized", 404: "Order not found"}),
+    openapi_extra=takes(query=[_OwnOrders]),
+)
 async def list_own_orders(request: Request) -> Response:
     """The user's orders, newest first; with `session_id` the one order of that payment session."""
     user = await request.app.state.verifier.authenticate(request)
@@ -46,8 +57,8 @@ async def list_own_orders(request: Request) -> Response:
 
 @router.patch(
     "/api/orders",
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": _OrderReference.model_json_schema()}}}},
-    responses={400: {"description": "Invalid order id"}, 404: {"description": "Order not found"}},
+    responses=refusals({400: "Invalid order id", 401: "Unauthorized", 404: "Order not found"}),
+    openapi_extra=takes(body=_OrderReference),
 )
 async def mark_paid(request: Request) -> Response:
     """Marks an order paid without a payment: the demo flow. Where that is turned off, the order stays as it is."""
@@ -68,11 +79,14 @@ async def mark_paid(request: Request) -> Response:
 
 @router.post(
     "/api/orders/{order_id}/cancel",
-    responses={
-        400: {"description": "Invalid order id"},
-        404: {"description": "Order not found"},
-        409: {"description": "Paid orders cannot be cancelled from this flow"},
-    },
+    responses=refusals(
+        {
+            400: "Invalid order id",
+            401: "Unauthorized",
+            404: "Order not found",
+            409: "Paid orders cannot be cancelled from this flow",
+        }
+    ),
 )
 async def cancel_order(request: Request, order_id: str) -> Response:
     """Cancels an order that is not paid."""

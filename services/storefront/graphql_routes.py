@@ -14,11 +14,13 @@ from graphql import (
     execute,
     validate,
 )
+from pydantic import BaseModel
 
 from services.storefront.graphql_guard import parse_guarded
 from services.storefront.graphql_resolvers import Exchange, load_schema
 from shared.errors import ApiError
 from shared.http import json_response
+from shared.openapi import takes
 
 WORTH_A_RETRY = (429, 503)  # the first storefront retries exactly these, and only by their status
 MAX_FAULTS = 10  # that one answer lists
@@ -27,7 +29,19 @@ MAX_MESSAGE = 500  # characters: some quote what was sent, indented
 router = APIRouter(tags=["graphql"])
 
 
-@router.post("/api/graphql", responses={400: {"description": "Errors"}, 503: {"description": "Unknown, retry is safe"}})
+class _Query(BaseModel):
+    """The body, for the document alone."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None  # noqa: N815  # GraphQL's own spelling
+
+
+@router.post(
+    "/api/graphql",
+    responses={400: {"description": "Errors"}, 503: {"description": "Unknown, retry is safe"}},
+    openapi_extra=takes(body=_Query),
+)
 async def graphql(request: Request) -> Response:
     """Runs one query or mutation; the schema is services/storefront/schema.graphql."""
     try:

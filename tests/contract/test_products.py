@@ -75,7 +75,9 @@ def test_a_category_that_the_catalogue_does_not_have_is_invalid(visitor: Shopper
 
 
 @pytest.mark.parametrize(
-    "product_id", ["4", "0", "01", "1 ", "1\n", "1" * 21, "x" * 2000, "a/b", "\u0661", ".1", "1;"], ids=named
+    "product_id",
+    ["4", "0", "01", "1 ", "1\n", "1\n1", "\n", "1" * 21, "x" * 2000, "a/b", "\u0661", ".1", "1;"],
+    ids=named,
 )
 def test_an_unknown_product_is_an_invalid_id(visitor: Shopper, product_id: str) -> None:
     assert_error(visitor.send("GET", f"/api/products/{quoted(product_id)}"), 400, "Invalid product id")

@@ -18,7 +18,7 @@ SAMPLES = {
     "run_id": ["3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f", "x"],
     "product_id": ["1", "no-such", "%F0%9F%8E%A7"],
     "name": ["shop.js", "caf%C3%A9"],
-    "product_id:path": ["1", "a/b", "a%2Fb", ""],
+    "product_id:whole": ["1", "a/b", "a%2Fb", "a%0Ab", ""],
 }
 EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE")
 
