@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event
@@ -15,6 +15,7 @@ import pytest
 
 from services.cli.system import free_port
 from tests.nginx import SERVICES, EchoService, Nginx, send, send_raw
+from tests.servers import wait_until
 
 ORIGIN = {"Origin": "https://shop.example"}
 LIMIT = 64 * 1024
@@ -163,6 +164,38 @@ def test_a_client_that_stops_in_the_middle_is_let_go_within_seconds(
         send_raw(gateway.url, part)
     assert time.monotonic() - began < 9
     assert checkout.requests == []
+
+
+def test_headers_that_come_drop_by_drop_are_let_go_within_seconds(gateway: Nginx, checkout: EchoService) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=0.3) as connection:
+        connection.sendall(b"POST /api/orders HTTP/1.1\r\nHost: a\r\nX: ")
+        with suppress(ConnectionError):
+            while time.monotonic() - began < 20:
+                connection.sendall(b"x")
+                with suppress(TimeoutError):
+                    if connection.recv(4096) == b"":
+                        break
+    assert time.monotonic() - began < 9
+    assert checkout.requests == []
+
+
+def test_bodies_that_come_drop_by_drop_take_one_address_share_and_reach_no_service(
+    checkout: EchoService, tmp_path: Path
+) -> None:
+    def hurry(text: str) -> str:
+        assert "limit_conn addresses 512;" in text
+        return text.replace("limit_conn addresses 512;", "limit_conn addresses 3;")
+
+    head = b"POST /api/orders HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{"
+    with a_gateway(tmp_path, checkout, edit=hurry) as nginx, ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port)))
+            connection.sendall(head)
+        wait_until(lambda: order(nginx).status_code == 429, "the address has taken its share")
+        assert_refused(order(nginx), 429, "Too many requests, please retry")
+        assert {request["body"] for request in checkout.requests} <= {"{}"}
+        assert httpx.get(f"{nginx.url}/health").status_code == 200
 
 
 def test_more_requests_than_the_rate_allows_are_429(checkout: EchoService, tmp_path: Path) -> None:
