@@ -12,6 +12,7 @@ from shared.streams import GROUP, STREAM
 
 _WORDS: dict[type[Exception], str] = {BusyLoadingError: "LOADING", ReadOnlyError: "READONLY", OutOfMemoryError: "OOM"}
 _LEAST_COMMANDS = 4096  # it answers anybody only after each 1024 of them
+_SHORTEST_SLEEP = 100  # µs, with what the kernel adds
 _BYTES_A_COMMAND = 150  # in the append-only file, roughly: for the length of the slow loading alone
 
 
@@ -31,7 +32,9 @@ async def load_slowly(stage: Stage, hold: float) -> None:
     await stage.world.redis.end(signal.SIGKILL)
     size = sum(file.stat().st_size for file in (stage.world.folder / "redis").rglob("*.aof"))
     commands = _LEAST_COMMANDS + size / _BYTES_A_COMMAND
-    delay = min(1000, max(1, int(hold * 1_000_000 / commands)))
+    each = hold * 1_000_000 / commands
+    # a negative delay sleeps after one command in so many: the shortest sleep is longer than what most files can bear
+    delay = min(1000, int(each)) if each > _SHORTEST_SLEEP else -max(1, round(_SHORTEST_SLEEP / each))
     stage.world.redis.begin("--key-load-delay", str(delay))
     await _refused(stage, "LOADING", hold + 10)
     await stage.world.redis.start()

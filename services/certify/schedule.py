@@ -9,7 +9,7 @@ from shared.errors import TillrollError
 
 SHORTEST_SLOT = 4.0  # seconds a fault needs, with its healing, in the shortest run
 _EVERY = 22.0  # seconds from fault to fault where the run is long enough
-_SHARE = 0.5  # of a fault's slot, at most, between blow and healing
+_SHARE = 0.5  # of a fault's slot, at most, between blow and healing, where the slots are shorter than that
 
 
 class UnknownFault(TillrollError):
@@ -33,7 +33,7 @@ def plan_faults(seed: int, seconds: float, wanted: str) -> list[Planned]:
     slot = seconds / max(1, len(during))
     planned = []
     for number, name in enumerate(during):
-        hold = min(FAULTS[name].hold, slot * _SHARE)
+        hold = FAULTS[name].hold if slot >= _EVERY else min(FAULTS[name].hold, slot * _SHARE)
         planned.append(Planned(name, round((number + chance.uniform(0.1, 0.3)) * slot, 1), round(hold, 1)))
     return [*planned, *(Planned(name, None, 0.0) for name in names if name in AT_THE_END)]
 

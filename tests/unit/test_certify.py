@@ -56,6 +56,7 @@ def test_a_seed_decides_the_schedule_and_long_runs_meet_every_kind() -> None:
     assert schedule != plan_faults(8, 600, "all")
     defaults = {name for name, fault in FAULTS.items() if fault.is_default}
     assert {planned.name for planned in schedule} == defaults
+    assert {planned.hold for planned in schedule if planned.name.startswith("postgres-") and planned.hold > 3} == {20}
     times = [planned.at for planned in schedule if planned.at is not None]
     assert times == sorted(times)
     assert max(times) < 600
