@@ -120,7 +120,10 @@ def test_what_kill_9_and_what_a_power_failure_takes(policy: AofPolicy, strace: s
         process.wait(20)
     seen = Trace().read(trace)
     assert len(seen.acks) == len(acked)
-    assert entries_after_restart(folder, policy) == acked, "kill -9 takes nothing: what was written is the kernel's"
+    kept = entries_after_restart(folder, policy)
+    assert kept == acked[: len(kept)], "what is left is the beginning"
+    if policy is AofPolicy.ALWAYS:
+        assert kept == acked, "kill -9 takes nothing: each answer comes after its write"
 
     acks, on_disk = seen.worst_moment()
     file = Path(seen.file)
