@@ -51,9 +51,9 @@ MUTATIONS = (
     Mutation(
         "random-event-id",
         (
-            Edit("services/checkout/accept_order.py", "from uuid import UUID\n", "from uuid import UUID, uuid4\n"),
+            Edit("services/checkout/plan.py", "from uuid import UUID\n", "from uuid import UUID, uuid4\n"),
             Edit(
-                "services/checkout/accept_order.py",
+                "services/checkout/plan.py",
                 "        if self.key is not None:\n            return self.key\n        if cart",
                 "        if self.key is not None:\n            return uuid4()\n        if cart",
             ),

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from services.cart.model import COOKIE, HEADER, CartItems, CartName, parse_cart_name
-from services.checkout.accept_order import AWAY, Accepted, KeyReused, Replayed, Submission, accept_order
+from services.checkout.accept_order import AWAY, accept_order
 from services.checkout.names import parse_key
 from services.checkout.pricing import price_lines
+from services.checkout.submission import Accepted, KeyReused, Replayed, Submission
 from shared.errors import ApiError
 from shared.events import MAX_TOTAL, Line
 from shared.http import data_response

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.cart.model import CartItem
-from services.checkout.accept_order import Accepted, Submission, accept_order
+from services.checkout.accept_order import accept_order
+from services.checkout.submission import Accepted, Submission
 from services.orders.queries import find_order, list_orders
 from services.orders.record_events import record_batch
 from shared.events import Event, KeyJoined, Status, StatusChanged

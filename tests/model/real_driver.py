@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.cart.catalog import Catalog, load_catalog
 from services.cart.model import CartItem, CartName
 from services.cart.store import Echo, Stale, Stored, cart_key, content_items, get_cart, put_cart
-from services.checkout.accept_order import Accepted, KeyReused, Replayed, Submission, accept_order
+from services.checkout.accept_order import accept_order
 from services.checkout.pricing import price_lines
+from services.checkout.submission import Accepted, KeyReused, Replayed, Submission
 from services.orders.change_status import Unknown, change_status
 from shared.events import CheckoutCompleted, Status, decode
 from shared.settings import Settings
