@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from services.orders import admin_routes, inspection_routes, operations_routes, replay_routes, routes
+from services.orders import admin_routes, inspection_routes, operations_routes, overview_routes, replay_routes, routes
 from shared.http import build_app
 from shared.settings import Settings, load_settings
 
@@ -11,6 +11,7 @@ ROUTERS = (
     admin_routes.router,
     inspection_routes.router,
     operations_routes.router,
+    overview_routes.router,
     replay_routes.router,
 )
 

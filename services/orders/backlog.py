@@ -33,10 +33,11 @@ async def count_backlog(redis: Redis) -> int | None:
 async def count_lag(redis: Redis, group: Mapping[str, Any]) -> int | None:
     """Entries that `group` (a row of XINFO GROUPS) has not been given; None = unknown. Raises what Redis raises."""
     lag: int | None = group.get("lag")
-    return await _count_after(redis, group["last-delivered-id"]) if lag is None else lag
+    return await count_after(redis, group["last-delivered-id"]) if lag is None else lag
 
 
-async def _count_after(redis: Redis, entry_id: bytes) -> int | None:
+async def count_after(redis: Redis, entry_id: bytes) -> int | None:
+    """Entries after `entry_id`; None = too many to be worth counting. Raises what Redis raises."""
     count = 0
     while count <= _MOST:
         entries: list[Any] = await redis.xrange(STREAM, min=b"(" + entry_id, count=_CHUNK)  # type: ignore[assignment]

@@ -1,17 +1,13 @@
 """The operators' doors to replays. A replay goes on after its answer, in this process; its row says how far it is."""
 
-import asyncio
-import logging
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from services.orders import replay, replay_runs
+from services.orders.background import go_on
 from services.orders.operations_door import (
     AWAY,
     MAX_PAGE,
@@ -29,15 +25,13 @@ from services.orders.operations_door import (
 )
 from services.orders.replay_source import ReplayRange, Source
 from services.orders.shadow_replay import shadow_replay
-from shared.errors import ApiError, TillrollError
+from shared.errors import ApiError
 from shared.http import data_response
 from shared.openapi import refusals, takes
 from shared.postgres import postgres_or_unavailable
 from shared.redis import redis_or_unavailable
 
-log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/admin/operations", tags=["operations"], responses=REFUSALS)
-_running: set[asyncio.Task[None]] = set()  # the event loop alone would let go of them
 
 
 class _EventPage(Wire):
@@ -74,7 +68,7 @@ async def preview_replay(request: Request) -> Response:
     operator = acting(user, wish.why)
     async with postgres_or_unavailable(AWAY), redis_or_unavailable(AWAY):
         run = await replay.plan_replay(state.engine, state.redis, wish.source, wish.filter, wish.rate, operator)
-    _go_on(replay.make_plan(state.engine, state.redis, run.run_id))
+    go_on(replay.make_plan(state.engine, state.redis, run.run_id))
     return data_response(run.public(), 202)
 
 
@@ -110,7 +104,7 @@ async def run_replay(request: Request, run_id: str) -> Response:
     state, wanted = request.app.state, _run_id(run_id)
     async with postgres_or_unavailable(AWAY):
         run = await replay.start_replay(state.engine, wanted, operator)
-    _go_on(replay.run_replay(state.engine, state.redis, wanted, operator))
+    go_on(replay.run_replay(state.engine, state.redis, wanted, operator))
     return data_response(run.public(), 202)
 
 
@@ -138,17 +132,3 @@ def _run_id(given: str) -> UUID:
         return UUID(given)
     except ValueError as fault:
         raise ApiError(400, "Invalid replay id") from fault
-
-
-def _go_on(work: Coroutine[Any, Any, Any]) -> None:
-    """Lets `work` go on after the answer. Its row says how far it came, whatever ends it."""
-
-    async def run() -> None:
-        try:
-            await work
-        except (TillrollError, RedisError, SQLAlchemyError, OSError, TimeoutError) as fault:
-            log.warning("replay_interrupted", extra={"fault": f"{type(fault).__name__}: {fault}"[:500]})
-
-    task = asyncio.create_task(run())
-    _running.add(task)
-    task.add_done_callback(_running.discard)
