@@ -39,6 +39,7 @@ class Browsers(RuleBasedStateMachine):
 
     driver: RealDriver
     run: Callable[[Coroutine[Any, Any, Any]], Any]  # on the one event loop that all histories share
+    last_look: Any = ReadOrders(USERS)
 
     @initialize()
     def begin(self) -> None:
@@ -94,17 +95,21 @@ class Browsers(RuleBasedStateMachine):
     def wait(self, ms: int) -> None:
         self._make(Wait(ms))
 
-    def _make(self, call: Call) -> None:
+    def _make(self, call: Any) -> None:
         looks: list[Call] = [look for session in SESSIONS for look in (ReadCart(session), ReadLife(session))]
-        for step in (call, *looks, ReadOrders(USERS)):
-            answer = self.run(self.driver.make(step))
-            self.judge.hear(step, answer)
+        for step in (call, *looks, self.last_look):
+            answer = self._act(step)
             match step, answer:
                 case ReadCart(session), CartSeen(generation=generation, etag=etag):
                     if generation is not None and generation not in self.generations[session]:
                         self.generations[session].append(generation)
                     if etag not in self.etags[session]:
                         self.etags[session].append(etag)
+
+    def _act(self, step: Any) -> Any:
+        answer = self.run(self.driver.make(step))
+        self.judge.hear(step, answer)
+        return answer
 
 
 def _back(known: list[Any], back: int) -> Any:
