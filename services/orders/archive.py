@@ -51,13 +51,20 @@ def connect_operator(settings: Settings, process: str, search_path: str = LIVE) 
     )
 
 
+_WRITTEN_FIRST = text(f"""
+SELECT name FROM unnest(ARRAY['{LIVE}.event_owners', '{LIVE}.events']) WITH ORDINALITY AS first (name, position)
+WHERE to_regclass(name) IS NOT NULL ORDER BY position -- before a rebuild a table may be missing
+""")  # noqa: S608
+
+
 async def hold_writers(connection: AsyncConnection, seconds: int = 5) -> None:
     """Makes this transaction the only writer until its end. Readers go on; raises DBAPIError after `seconds`.
 
-    The first statement of every batch inserts into `events`: who waits there holds no other lock yet.
+    The first statements of every batch insert into these two, in this order: who waits there holds no other lock yet.
     """
     await connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
-    await connection.execute(text(f"LOCK TABLE {LIVE}.events IN SHARE ROW EXCLUSIVE MODE"))
+    there = (await connection.execute(_WRITTEN_FIRST)).scalars().all()
+    await connection.execute(text(f"LOCK TABLE {', '.join(there)} IN SHARE ROW EXCLUSIVE MODE"))
 
 
 _EVENTS_OF = text(f"""

@@ -25,7 +25,7 @@ from shared.errors import TillrollError
 from shared.settings import Settings
 
 SCRATCH = "tillroll_rebuild"
-_APPLIED = "applied"  # event ids that the new tables contain
+_REBUILT = ("event_owners", *DERIVED)
 _PAGE = 2000  # events in one transaction
 _LOCK = 7_411_013  # any constant; only rebuilds take it
 _ATTEMPTS = 20  # times that the swap waits for the readers of the old tables
@@ -62,7 +62,7 @@ async def rebuild(settings: Settings, *, dry_run: bool, tell: Progress = lambda 
         await _make_scratch(settings, guard)
         try:
             await _fill(engine, tell)
-            for table in DERIVED:
+            for table in _REBUILT:
                 await guard.execute(text(f"ANALYZE {SCRATCH}.{table}"))
             return await _finish(engine, dry_run=dry_run)
         finally:
@@ -80,7 +80,6 @@ async def _make_scratch(settings: Settings, guard: AsyncConnection) -> None:
     async with alone.begin() as connection:
         await connection.run_sync(_migrate)
         await connection.execute(text(f"DROP TABLE {SCRATCH}.events CASCADE"))
-        await connection.execute(text(f"CREATE UNLOGGED TABLE {_APPLIED} (event_id uuid PRIMARY KEY)"))
     await alone.dispose()
 
 
@@ -120,7 +119,7 @@ async def _fill(engine: AsyncEngine, tell: Progress) -> None:
 
 _LEFT = text(f"""
 SELECT {COLUMNS} FROM {LIVE}.events WHERE event_id IN (
-    SELECT event_id FROM {LIVE}.events EXCEPT SELECT event_id FROM {SCRATCH}.{_APPLIED} LIMIT :page
+    SELECT event_id FROM {LIVE}.events EXCEPT SELECT event_id FROM {SCRATCH}.event_owners LIMIT :page
 ) ORDER BY accepted_at, event_id
 """)  # noqa: S608
 
@@ -132,13 +131,16 @@ async def _catch_up(connection: AsyncConnection) -> int:
     return len(rows)
 
 
-_NOTE = text(f"INSERT INTO {_APPLIED} SELECT unnest(CAST(:event_ids AS uuid[]))")
+_CLAIM_IDS = text(f"""
+INSERT INTO {SCRATCH}.event_owners SELECT * FROM unnest(CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[]))
+""")  # noqa: S608
 
 
 async def _apply(connection: AsyncConnection, arrivals: list[Arrival]) -> None:
     refused = await write_orders(connection, arrivals)
     await bury(connection, refused, "rebuild")  # kept only where the live dead letters are gone
-    await connection.execute(_NOTE, {"event_ids": [arrival.event_id for arrival in arrivals]})
+    owners = {arrival.event_id: arrival.event.user_id for arrival in arrivals}
+    await connection.execute(_CLAIM_IDS, {"event_ids": list(owners), "user_ids": list(owners.values())})
 
 
 async def _finish(engine: AsyncEngine, *, dry_run: bool) -> Rebuilt:
@@ -186,12 +188,12 @@ async def _swap(connection: AsyncConnection) -> None:
     async def tables_in(schema: str) -> set[str]:
         return set((await connection.execute(_TABLES, {"schema": schema})).scalars())
 
-    old = [f"{LIVE}.{table}" for table in DERIVED if table in await tables_in(LIVE)]
+    old = [f"{LIVE}.{table}" for table in _REBUILT if table in await tables_in(LIVE)]
     if old:
         await connection.execute(text(f"LOCK TABLE {', '.join(old)} IN ACCESS EXCLUSIVE MODE"))
-        grants: dict[str, Any] = {"schema": SCRATCH, "live": LIVE, "tables": list(DERIVED)}
+        grants: dict[str, Any] = {"schema": SCRATCH, "live": LIVE, "tables": list(_REBUILT)}
         for grant in (await connection.execute(_GRANTS, grants)).scalars().all():
             await connection.execute(text(grant))
         await connection.execute(text(f"DROP TABLE {', '.join(old)}"))
-    for table in sorted(await tables_in(SCRATCH) - await tables_in(LIVE) - {_APPLIED}):
+    for table in sorted(await tables_in(SCRATCH) - await tables_in(LIVE)):
         await connection.execute(text(f"ALTER TABLE {SCRATCH}.{table} SET SCHEMA {LIVE}"))

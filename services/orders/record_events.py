@@ -81,6 +81,35 @@ async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer
     return BatchResult(tuple(recorded), tuple(duplicates), tuple(buried))
 
 
+_CLAIM_IDS = text("""
+INSERT INTO event_owners (event_id, user_id)
+SELECT event_id, user_id FROM unnest(CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[])) AS event (event_id, user_id)
+ORDER BY event_id -- the order in which every consumer takes its locks
+ON CONFLICT DO NOTHING
+RETURNING event_id
+""")
+_OWNERS = text("""
+SELECT event_id, owner.user_id
+FROM unnest(CAST(:event_ids AS uuid[])) AS claimed (event_id) JOIN event_owners owner USING (event_id)
+""")
+
+
+async def _claim_ids(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> dict[UUID, str]:
+    """Whose each event id is: that of the user who brought it first.
+
+    No key of `events` can say that: it lies in partitions by user, and each knows its own ids alone.
+    """
+    owners: dict[UUID, str] = {}
+    for arrival in arrivals:
+        owners.setdefault(arrival.event_id, arrival.event.user_id)
+    answer = await connection.execute(_CLAIM_IDS, {"event_ids": list(owners), "user_ids": list(owners.values())})
+    claimed = {event_id for (event_id,) in answer}
+    if known := [event_id for event_id in owners if event_id not in claimed]:
+        # a statement of its own: its snapshot sees the row of the transaction that the INSERT waited for
+        owners |= {row.event_id: row.user_id for row in await connection.execute(_OWNERS, {"event_ids": known})}
+    return owners
+
+
 _ARCHIVE = text("""
 INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
 SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at, :consumer
@@ -88,22 +117,28 @@ FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:user_ids A
             CAST(:hashes AS text[]), CAST(:payloads AS text[]), CAST(:streams AS text[]), CAST(:entry_ids AS text[]),
             CAST(:accepted_ats AS timestamptz[]))
      AS event (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at)
-ORDER BY event_id -- the order in which every consumer takes its locks
-ON CONFLICT (event_id) DO NOTHING
+ORDER BY event_id
+ON CONFLICT DO NOTHING
 RETURNING event_id
 """)
-_KNOWN = text("SELECT event_id, content_hash FROM events WHERE event_id = ANY(CAST(:event_ids AS uuid[]))")
+_KNOWN = text("""
+SELECT event_id, known.content_hash
+FROM unnest(CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[])) AS event (event_id, user_id)
+JOIN events known USING (event_id, user_id)
+""")
 
 
 async def _archive(
     connection: AsyncConnection, arrivals: Sequence[Arrival], consumer: str
 ) -> tuple[list[Arrival], list[Arrival], list[DeadLetter]]:
     """Writes the event rows; returns what is new, what was known, and what bears a known id with other content."""
+    if not arrivals:
+        return [], [], []
+    owners = await _claim_ids(connection, arrivals)
     first: dict[UUID, Arrival] = {}
     for arrival in arrivals:
-        first.setdefault(arrival.event_id, arrival)
-    if not first:
-        return [], [], []
+        if arrival.event.user_id == owners[arrival.event_id]:
+            first.setdefault(arrival.event_id, arrival)
     rows = list(first.values())
     answer = await connection.execute(
         _ARCHIVE,
@@ -122,15 +157,14 @@ async def _archive(
     )
     new = {event_id for (event_id,) in answer}
     hashes = {event_id: first[event_id].content_hash for event_id in new}
-    if known := [event_id for event_id in first if event_id not in new]:
-        # a statement of its own: its snapshot sees the row of the transaction that the INSERT waited for
-        for event_id, known_hash in await connection.execute(_KNOWN, {"event_ids": known}):
-            hashes[event_id] = known_hash
+    if known := {event_id: owner for event_id, owner in owners.items() if event_id not in new}:
+        ids = {"event_ids": list(known), "user_ids": list(known.values())}
+        hashes |= {row.event_id: row.content_hash for row in await connection.execute(_KNOWN, ids)}
     recorded, duplicates, conflicts = [], [], []
     for arrival in arrivals:
-        if arrival.event_id in new and first[arrival.event_id] is arrival:
+        if arrival.event_id in new and first.get(arrival.event_id) is arrival:
             recorded.append(arrival)
-        elif hashes[arrival.event_id] == arrival.content_hash:
+        elif hashes.get(arrival.event_id) == arrival.content_hash:
             duplicates.append(arrival)
         else:
             conflicts.append(_conflict(arrival))

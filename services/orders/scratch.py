@@ -16,7 +16,7 @@ from services.orders.parse_entry import parse_entry
 from services.orders.record_events import BatchResult, record_batch
 from shared.errors import Unrecordable
 
-TABLES = ("events", "orders", "order_items", "order_statuses", "dead_letters")
+TABLES = ("event_owners", "events", "orders", "order_items", "order_statuses", "dead_letters")
 """What the consumer writes."""
 
 _CONSUMER = "scratch"
@@ -58,6 +58,7 @@ class Scratch:
 
 
 _SEEDED = {
+    "event_owners": "event_id = ANY(CAST(:event_ids AS uuid[]))",
     "events": "event_id = ANY(CAST(:event_ids AS uuid[])) OR order_id = ANY(CAST(:order_ids AS uuid[]))",
     "orders": "id = ANY(CAST(:order_ids AS uuid[]))",
     "order_statuses": "order_id = ANY(CAST(:order_ids AS uuid[]))",

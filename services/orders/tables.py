@@ -31,6 +31,14 @@ events = sa.Table(
     comment="Archive and dedupe key: one row for each fact, as it was accepted. Every other table is made from it.",
 )
 
+event_owners = sa.Table(
+    "event_owners",
+    metadata,
+    sa.Column("event_id", sa.Uuid, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    comment="The guard of the dedupe: an event id is one user's for ever, whatever partition its events are in.",
+)
+
 orders = sa.Table(
     "orders",
     metadata,
@@ -59,6 +67,7 @@ order_items = sa.Table(
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("unit_price", _MONEY),
     sa.Column("quantity", sa.Integer, nullable=False),
+    sa.Column("user_id", sa.Text),
     sa.Index("order_items_by_product", "product_id", "order_id"),
     comment="The line items as bought. unit_price is the catalogue's at acceptance; null = unknown.",
 )

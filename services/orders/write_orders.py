@@ -37,7 +37,9 @@ async def write_orders(connection: AsyncConnection, recorded: Sequence[Arrival])
     others = await _take_statuses(connection, touched)
     orders = {order_id: _Order(item.event.user_id, Status.PROCESSING) for order_id, item in checkouts.items()}
     if others:
-        orders |= await _recorded_orders(connection, [order_id for order_id in others if order_id not in checkouts])
+        movers = {item.order_id: item.event.user_id for item in changes.values()}
+        others_of = {order_id: movers[order_id] for order_id in others if order_id not in checkouts}
+        orders |= await _recorded_orders(connection, others_of)
         changes |= await _waiting_changes(connection, [order_id for order_id in others if order_id in checkouts])
     refused = _move(orders, changes.values())
     await _insert_orders(connection, checkouts, orders)
@@ -50,11 +52,13 @@ INSERT INTO order_statuses (order_id, status, changed_at)
 SELECT order_id, 'processing', changed_at
 FROM unnest(CAST(:order_ids AS uuid[]), CAST(:moments AS timestamptz[])) AS touched (order_id, changed_at)
 ORDER BY order_id -- the order in which every consumer takes its locks
-ON CONFLICT (order_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING order_id
 """)
 _LOCK_STATUSES = text("""
-SELECT order_id FROM order_statuses WHERE order_id = ANY(CAST(:order_ids AS uuid[])) ORDER BY order_id FOR UPDATE
+SELECT order_id
+FROM unnest(CAST(:order_ids AS uuid[])) AS touched (order_id) JOIN order_statuses status USING (order_id)
+ORDER BY order_id FOR UPDATE OF status
 """)
 
 
@@ -75,12 +79,22 @@ async def _take_statuses(connection: AsyncConnection, touched: Mapping[UUID, int
     return others
 
 
-_RECORDED_ORDERS = text("SELECT id, user_id, status FROM orders WHERE id = ANY(CAST(:order_ids AS uuid[]))")
+_OWN_ORDERS = text("""
+SELECT id, recorded.user_id, recorded.status
+FROM unnest(CAST(:order_ids AS uuid[]), CAST(:user_ids AS text[])) AS own (id, user_id)
+JOIN orders recorded USING (id, user_id)
+""")
+_ANYBODYS_ORDERS = text("SELECT id, user_id, status FROM orders WHERE id = ANY(CAST(:order_ids AS uuid[]))")
 
 
-async def _recorded_orders(connection: AsyncConnection, order_ids: Sequence[UUID]) -> dict[UUID, _Order]:
-    answer = await connection.execute(_RECORDED_ORDERS, {"order_ids": order_ids})
-    return {order_id: _Order(owner, Status(status)) for order_id, owner, status in answer}
+async def _recorded_orders(connection: AsyncConnection, user_ids: Mapping[UUID, str]) -> dict[UUID, _Order]:
+    """The orders that are recorded; `user_ids`: order id -> the user who says that it is theirs."""
+    told = {"order_ids": list(user_ids), "user_ids": list(user_ids.values())}
+    rows = (await connection.execute(_OWN_ORDERS, told)).all()
+    found = {row.id for row in rows}
+    if others := [order_id for order_id in user_ids if order_id not in found]:  # every partition is asked
+        rows = [*rows, *await connection.execute(_ANYBODYS_ORDERS, {"order_ids": others})]
+    return {order_id: _Order(owner, Status(status)) for order_id, owner, status in rows}
 
 
 _WAITING_CHANGES = text("""
@@ -131,9 +145,10 @@ SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:tota
                      CAST(:statuses AS text[]), CAST(:moments AS timestamptz[]), CAST(:sessions AS text[]))
 """)
 _INSERT_ITEMS = text("""
-INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity)
+INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity, user_id)
 SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:lines AS smallint[]), CAST(:product_ids AS text[]),
-                     CAST(:titles AS text[]), CAST(:prices AS numeric[]), CAST(:quantities AS integer[]))
+                     CAST(:titles AS text[]), CAST(:prices AS numeric[]), CAST(:quantities AS integer[]),
+                     CAST(:user_ids AS text[]))
 """)
 
 
@@ -154,29 +169,35 @@ async def _insert_orders(
             "sessions": [event.payment_session_id for _, event in events],
         },
     )
-    lines = [(order_id, number, line) for order_id, event in events for number, line in enumerate(event.lines, 1)]
+    lines = [
+        (order_id, number, line, event.user_id)
+        for order_id, event in events
+        for number, line in enumerate(event.lines, 1)
+    ]
     await connection.execute(
         _INSERT_ITEMS,
         {
-            "order_ids": [order_id for order_id, _, _ in lines],
-            "lines": [number for _, number, _ in lines],
-            "product_ids": [line.product_id for _, _, line in lines],
-            "titles": [line.title for _, _, line in lines],
-            "prices": [line.unit_price for _, _, line in lines],
-            "quantities": [line.quantity for _, _, line in lines],
+            "order_ids": [order_id for order_id, _, _, _ in lines],
+            "lines": [number for _, number, _, _ in lines],
+            "product_ids": [line.product_id for _, _, line, _ in lines],
+            "titles": [line.title for _, _, line, _ in lines],
+            "prices": [line.unit_price for _, _, line, _ in lines],
+            "quantities": [line.quantity for _, _, line, _ in lines],
+            "user_ids": [user_id for _, _, _, user_id in lines],
         },
     )
 
 
 _UPDATE_STATUSES = text("""
 WITH moved AS (
-    SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:statuses AS text[]), CAST(:moments AS timestamptz[]))
-                  AS moved (order_id, status, moved_at)
+    SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:statuses AS text[]),
+                         CAST(:moments AS timestamptz[])) AS moved (order_id, user_id, status, moved_at)
 ), noted AS (
     UPDATE order_statuses SET status = moved.status, changed_at = moved.moved_at
     FROM moved WHERE order_statuses.order_id = moved.order_id
 )
-UPDATE orders SET status = moved.status FROM moved WHERE orders.id = moved.order_id AND orders.status <> moved.status
+UPDATE orders SET status = moved.status
+FROM moved WHERE orders.id = moved.order_id AND orders.user_id = moved.user_id AND orders.status <> moved.status
 """)
 
 
@@ -187,6 +208,7 @@ async def _update_statuses(connection: AsyncConnection, orders: Mapping[UUID, _O
             _UPDATE_STATUSES,
             {
                 "order_ids": list(moved),
+                "user_ids": [order.owner for order in moved.values()],
                 "statuses": [str(order.status) for order in moved.values()],
                 "moments": [moment(order.moved_at or 0) for order in moved.values()],
             },

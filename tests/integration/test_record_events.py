@@ -1,5 +1,6 @@
 """A batch of entries becomes rows once, whatever is in it, in whatever order it comes."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -98,6 +99,47 @@ async def test_a_known_event_id_with_other_content_is_an_alarm_and_never_silent(
         ("content_conflict", other[1].entry_id, change_id, "user_ada"),
     ]
     assert await rows(engine, "SELECT status FROM orders") == [("paid",)]
+
+
+@pytest.mark.parametrize("in_one_batch", [True, False])
+async def test_another_users_event_id_is_an_alarm_whatever_partition_either_is_in(
+    engine: AsyncEngine, in_one_batch: bool
+) -> None:
+    users = [f"user_{number}" for number in range(20)]
+    ids = {user: (uuid4(), uuid4(), uuid4()) for user in users}
+    sound, forged = [], []
+    for user, forger in zip(users, users[1:] + users[:1], strict=True):
+        order_id, change_id, join_id = ids[user]
+        sound += [
+            an_entry(a_checkout(user), order_id),
+            an_entry(a_change(order_id, user=user), change_id),
+            an_entry(a_joined_key(order_id, uuid4(), user), join_id),
+        ]
+        own_order = ids[forger][0]
+        forged += [
+            an_entry(a_checkout(forger), order_id),
+            an_entry(a_change(own_order, Status.CANCELLED, forger), change_id),
+            an_entry(a_joined_key(own_order, uuid4(), forger), join_id),
+        ]
+    if in_one_batch:
+        result = await record_batch(engine, sound + forged, ME)
+    else:
+        await record_batch(engine, sound, ME)
+        result = await record_batch(engine, forged + sound, "consumer-2")
+        assert counts(result)[:2] == (0, 60)
+    reasons = [str(letter.reason) for letter in result.buried]
+    assert reasons == ["key_reused", "content_conflict", "content_conflict"] * 20
+    assert await rows(engine, "SELECT count(*), count(DISTINCT event_id) FROM events") == [(60, 60)]
+    assert await rows(engine, "SELECT status, count(*) FROM orders GROUP BY 1") == [("paid", 20)]
+
+
+async def test_of_two_users_who_bring_one_event_id_at_once_exactly_one_gets_it(engine: AsyncEngine) -> None:
+    ids = [uuid4() for _ in range(30)]
+    batches = [[an_entry(a_checkout(user), event_id) for event_id in ids] for user in ("user_ada", "user_eve")]
+    results = await asyncio.gather(*(record_batch(engine, batch, ME) for batch in batches))
+    assert sorted(counts(result)[0] for result in results) == [0, 30]
+    assert sorted(len(counts(result)[2]) for result in results) == [0, 30]
+    assert await rows(engine, "SELECT count(*), count(DISTINCT user_id) FROM events") == [(30, 1)]
 
 
 async def test_a_batch_mixes_every_outcome_in_one_transaction(engine: AsyncEngine) -> None:
