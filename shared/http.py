@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth import Verifier
+from shared.direct_routes import DirectRoutes
 from shared.errors import ApiError, Unavailable
 from shared.observability import SHED, configure_logging
 from shared.openapi import refusals
@@ -169,6 +170,7 @@ def build_app(
     for router in routers:
         app.include_router(router)
     app.include_router(_operations(uses_postgres))
+    app.add_middleware(DirectRoutes, routers=routers, refuse=error_response)
     app.add_middleware(InFlightLimit, limit=settings.max_in_flight)
     app.add_middleware(BodyLimit)
     app.add_exception_handler(ApiError, _answer_api_error)

@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.trips import SharedTrips
 
 ANSWER_WITHIN = timedelta(seconds=5)  # a whole request's Redis work; the first storefront gives up after 8 s
 _SOCKET_TIMEOUT = timedelta(seconds=2)
@@ -37,7 +38,7 @@ def connect_redis(settings: Settings, process: str) -> "Redis":
         protocol=2,
         retry=retry,
     )
-    return Redis.from_pool(pool)
+    return SharedTrips.from_pool(pool)
 
 
 class Script:
