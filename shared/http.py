@@ -26,10 +26,11 @@ from shared.openapi import refusals
 from shared.postgres import connect_postgres, postgres_or_unavailable
 from shared.redis import connect_redis, redis_or_unavailable
 from shared.settings import Settings
+from shared.tracing import configure_tracing, end_tracing
+from shared.watch_requests import OPERATIONS, RequestWatch
 
 MAX_BODY = 64 * 1024  # bytes; the contract: larger bodies are 413
 BODY_WITHIN = timedelta(seconds=5)  # of the whole body; nginx, which waits for it, passes it on at once
-OPERATIONS = frozenset({"/health", "/ready", "/metrics"})
 
 _EVERYWHERE = {
     408: "Request body too slow",
@@ -164,6 +165,7 @@ def build_app(
     app.state.redis = connect_redis(settings, process)
     app.state.verifier = Verifier(settings)
     if uses_postgres:
+    configure_tracing(process)
         app.state.engine = connect_postgres(settings, process)
     if prepare is not None:
         prepare(app)
@@ -172,6 +174,7 @@ def build_app(
     app.include_router(_operations(uses_postgres))
     app.add_middleware(DirectRoutes, routers=routers, refuse=error_response)
     app.add_middleware(InFlightLimit, limit=settings.max_in_flight)
+        await asyncio.to_thread(end_tracing)
     app.add_middleware(BodyLimit)
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -189,6 +192,7 @@ def _answer_http_error(_request: Request, fault: Exception) -> Response:
     return error_response(ApiError(fault.status_code, str(fault.detail), fault.headers))
 
 
+    app.add_middleware(RequestWatch, log_each=settings.log_each)
 def _answer_fault(request: Request, fault: Exception) -> Response:
     route = getattr(request.scope.get("route"), "path", None)  # not the path: a cart's address is the capability to it
     log.error("unexpected_fault", exc_info=fault, extra={"method": request.method, "route": route})

@@ -4,13 +4,20 @@ import logging
 import sys
 
 import structlog
+from opentelemetry.trace import format_trace_id, get_current_span
 from prometheus_client import Counter, Gauge, Histogram
 
+HTTP_SECONDS = Histogram(
+    "tillroll_http_seconds",
+    "Seconds from a request to the beginning of its answer, by route.",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 ACCEPTED = Counter("tillroll_accepted", "Checkouts accepted: the answer was 201.")
 DUPLICATES = Counter("tillroll_duplicates", "Submissions answered with an order that was known.", ["known_by"])
 SHED = Counter("tillroll_shed", "Requests refused at once for too much load, or for too little memory.", ["why"])
 RECORDED = Counter("tillroll_recorded", "Events committed to the archive for the first time.", ["type"])
-REDELIVERED = Counter("tillroll_redelivered", "Entries whose event was in the archive already.")
+REDELIVERED = Counter("tillroll_redelivered", "Entries whose event was in the archive already.", ["why"])
 BURIED = Counter("tillroll_buried", "Entries that became dead letters.", ["reason"])
 BATCH_SECONDS = Histogram("tillroll_batch_seconds", "Seconds from the read of a batch to its commit.")
 ACCEPT_TO_RECORD_SECONDS = Histogram(
@@ -29,8 +36,10 @@ def configure_logging(process: str) -> None:
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        _add_trace,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _drop_color,
         structlog.processors.format_exc_info,
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -46,4 +55,19 @@ def configure_logging(process: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for chatty in ("uvicorn.access", "httpx", "alembic.runtime.migration"):
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # uvicorn has given them plain handlers of their own
+        own = logging.getLogger(name)
+        own.handlers.clear()
+        own.propagate = True
+    # uvicorn's line of a request has the path, which may be the capability to a cart: RequestWatch has one without
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _drop_color(_logger: object, _name: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+    line.pop("color_message", None)  # uvicorn's second spelling, for terminals
+    return line
+
+
+def _add_trace(_logger: object, _name: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+    context = get_current_span().get_span_context()
+    return {"trace_id": format_trace_id(context.trace_id), **line} if context.is_valid else line

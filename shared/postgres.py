@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.trace_statements import trace_statements
+from shared.tracing import is_on
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ def sqlalchemy_url(database_url: str) -> URL:
 
 def connect_postgres(settings: Settings, process: str, pool_size: int = 8) -> AsyncEngine:
     """An engine whose connections show as `tillroll-<process>` in `pg_stat_activity`. Connects at first use."""
-    return create_async_engine(
+    engine = create_async_engine(
         sqlalchemy_url(settings.database_url.get_secret_value()),
         pool_size=pool_size,
         max_overflow=0,
@@ -35,6 +37,9 @@ def connect_postgres(settings: Settings, process: str, pool_size: int = 8) -> As
             "server_settings": {"application_name": f"tillroll-{process}"},
         },
     )
+    if is_on():
+        trace_statements(engine)
+    return engine
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
+from opentelemetry.trace import SpanKind
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -16,11 +17,13 @@ from redis.exceptions import NoScriptError, RedisError
 
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.tracing import child_span
 from shared.trips import SharedTrips
 
 ANSWER_WITHIN = timedelta(seconds=5)  # a whole request's Redis work; the first storefront gives up after 8 s
 _SOCKET_TIMEOUT = timedelta(seconds=2)
 _POOL_SIZE = 64
+_SYSTEM = {"db.system.name": "redis"}
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +48,17 @@ class Script:
     """A Lua file beside its caller, sent by its SHA and loaded again when the server forgot it."""
 
     def __init__(self, package: str, name: str) -> None:
+        self._name = name
         self._text = files(package).joinpath(name).read_text()
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: "Redis", keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
         """The script's raw answer. `keys` must name every key that the script touches."""
-        try:
-            return await redis.evalsha(self._sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await redis.eval(self._text, len(keys), *keys, *args)
+        with child_span(self._name, SpanKind.CLIENT, _SYSTEM):
+            try:
+                return await redis.evalsha(self._sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await redis.eval(self._text, len(keys), *keys, *args)
 
 
 async def hash_fields(redis: "Redis", key: str, *fields: str) -> list[bytes | None]:

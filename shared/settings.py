@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Path(".tillroll")
     aof_policy: AofPolicy = AofPolicy.ALWAYS
+    log_each: bool = False  # one log line for each request and for each recorded event
 
     max_in_flight: Annotated[int, Field(ge=1)] = 256
     """Requests that one HTTP process works on at once. At 130 a second, a slow machine's rate, the last one admitted

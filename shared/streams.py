@@ -23,6 +23,9 @@ LONE_ATTEMPTS = f"till:{PARTITION}:lone-attempts"
 EVENT_ID, PAYLOAD, ACCEPTED_AT = "event_id", "payload", "accepted_at"
 """The fields of an entry: UUID text, event JSON, Redis TIME of the acceptance in milliseconds."""
 
+TRACEPARENT = "traceparent"
+"""One more field, of traced entries alone: the span that accepted it, as W3C's header has it. Nothing depends on it."""
+
 
 def user_digest(user_id: str) -> str:
     """32 hex digits that stand for a user in key names and in records."""

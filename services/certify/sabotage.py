@@ -38,9 +38,9 @@ MUTATIONS = (
         (
             Edit(
                 "services/orders/intake.py",
-                "                result = await self._persist(commit)\n",
-                "                await self.redis.xack(STREAM, GROUP, *[entry.entry_id for entry in piece])\n"
-                "                result = await self._persist(commit)\n",
+                "                    result = await self._persist(commit)\n",
+                "                    await self.redis.xack(STREAM, GROUP, *[entry.entry_id for entry in piece])\n"
+                "                    result = await self._persist(commit)\n",
             ),
         ),
     ),

@@ -9,7 +9,7 @@
 --       10 identity ms  11 window ms  12 how the cart that was read is recognised: by 'content' or by 'version'
 --       13 expected generation  14 expected content or version  15 items left ('' = as they are)  16 their content
 --       17 cart ttl ms  18 tail of the purchase's line  19 orders that keep their names, separated by blanks
---       20 orders whose record has ended: not even the key stands for them
+--       20 orders whose record has ended: not even the key stands for them  21 traceparent of the entry or ''
 -- Answers: {'not_loaded'} | {'known', event id, position of the name}
 --        | {'borne', event id}: a name that was not consulted has a bearer of unknown standing
 --        | {'look', TIME in us, cart fields...} | {'accepted', TIME in ms}
@@ -68,7 +68,8 @@ for position = ARGV[3] == 'off' and 1 or 0, names do
 end
 
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
-redis.call('XADD', KEYS[2], '*', 'event_id', event_id, 'payload', ARGV[6], 'accepted_at', now)
+local trace = ARGV[21] == '' and {} or {'traceparent', ARGV[21]}
+redis.call('XADD', KEYS[2], '*', 'event_id', event_id, 'payload', ARGV[6], 'accepted_at', now, unpack(trace))
 redis.call('HSET', KEYS[3], event_id, '{"accepted_at":' .. now .. ',"event":' .. ARGV[6] .. '}')
 redis.call('HSET', KEYS[4], 'user', ARGV[7], 'fingerprint', ARGV[8], 'key', ARGV[9],
   'accepted_at', now, 'payload', ARGV[6])

@@ -7,6 +7,7 @@ step; plan.py plans that step, and plans it again when the script answers that s
 from typing import Any
 from uuid import UUID
 
+from opentelemetry.trace import Span, SpanKind
 from redis.asyncio import Redis
 
 from services.cart.model import ITEMS, Cart, content, covers
@@ -18,6 +19,7 @@ from shared.events import CheckoutCompleted, KeyJoined, Line, Names, Status, dec
 from shared.redis import Script, hash_fields
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, overlay_key
+from shared.tracing import child_span, traceparent
 
 AWAY = "Orders cannot be accepted right now, please retry"
 _ATTEMPTS = 32  # a further trip is needed only when another request succeeded in between
@@ -35,11 +37,23 @@ async def accept_order(
     Raises Unavailable while the names of past checkouts are not all in Redis; lets RedisError through.
     """
     decision = _Decision(redis, settings, submission, lines)
-    for _ in range(_ATTEMPTS):
-        outcome = await decision.step()
-        if outcome is not None:
-            return outcome
-    raise Unavailable(AWAY)
+    with child_span("accept order", SpanKind.PRODUCER) as span:
+        for _ in range(_ATTEMPTS):
+            outcome = await decision.step()
+            if outcome is not None:
+                _describe(span, outcome)
+                return outcome
+        raise Unavailable(AWAY)
+
+
+def _describe(span: Span, outcome: Accepted | Replayed | KeyReused) -> None:
+    match outcome:
+        case Accepted(order):
+            span.set_attributes({"tillroll.outcome": "accepted", "tillroll.order_id": order["id"]})
+        case Replayed(order, known_by):
+            span.set_attributes({"tillroll.outcome": f"known by {known_by}", "tillroll.order_id": order["id"]})
+        case KeyReused(order_id):
+            span.set_attributes({"tillroll.outcome": "key reused", "tillroll.order_id": str(order_id)})
 
 
 class _Decision:
@@ -133,6 +147,7 @@ class _Decision:
                 bought_tail(plan.event_id or learnt.window, learnt.user, learnt.content),
                 " ".join(map(str, learnt.living)),
                 " ".join(map(str, learnt.ended)),
+                traceparent(),
             ],
         )
 
@@ -204,6 +219,7 @@ class _Decision:
                 str(self.learnt.key),
                 int(self.settings.identity_horizon.total_seconds() * 1000),
                 str(order_id),
+                traceparent(),
             ],
         )
         return bool(joined == b"joined")

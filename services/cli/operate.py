@@ -17,6 +17,7 @@ from services.cli.trail import acting_user
 from services.orders.audit import Operator
 from shared.postgres import connect_postgres
 from shared.redis import connect_redis
+from shared.tracing import configure_tracing, end_tracing
 
 T = TypeVar("T")
 
@@ -38,8 +39,12 @@ def operate(data_dir: Path, work: Callable[[AsyncEngine, Redis], Awaitable[T]]) 
             await redis.aclose()
             await engine.dispose()
 
-    with reachable():
-        return asyncio.run(run())
+    configure_tracing("terminal")
+    try:
+        with reachable():
+            return asyncio.run(run())
+    finally:
+        end_tracing()
 
 
 def print_json(value: Any) -> None:

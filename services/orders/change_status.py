@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
+from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,6 +17,7 @@ from shared.events import CheckoutCompleted, Status, StatusChanged, decode, enco
 from shared.redis import Script, redis_or_unavailable
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, order_key, overlay_key, user_digest
+from shared.tracing import child_span, traceparent
 
 _AWAY = "The order cannot be changed right now"
 _SCRIPT = Script(__package__, "change_status.lua")
@@ -62,7 +64,11 @@ async def change_status(
     """
     move = StatusChanged(user_id=user_id, order_id=order_id, status=status)
     event_id = event_id_of("status", user_id, str(order_id), status)
-    return await _ask(redis, engine, settings, user_id, order_id, status, str(event_id), encode(move))
+    ids = {"tillroll.order_id": str(order_id), "tillroll.event_id": str(event_id)}
+    with child_span("change status", SpanKind.PRODUCER, ids) as span:
+        outcome = await _ask(redis, engine, settings, user_id, order_id, status, str(event_id), encode(move))
+        span.set_attribute("tillroll.outcome", type(outcome).__name__.lower())
+    return outcome
 
 
 async def look_up(redis: Redis, engine: AsyncEngine, settings: Settings, user_id: str, order_id: UUID) -> Order | None:
@@ -88,6 +94,7 @@ async def _ask(
     async def run(known: str) -> list[Any]:
         async with redis_or_unavailable(_AWAY):
             args: list[str | bytes | int] = [event_id, payload, user_digest(user_id), wanted, known, horizon]
+            args.append(traceparent())
             return list(await _SCRIPT.run(redis, keys, args))
 
     order: Order | None = None

@@ -32,6 +32,7 @@ from shared.postgres import connect_postgres
 from shared.redis import connect_redis
 from shared.settings import Settings, load_settings
 from shared.streams import GROUP, STREAM
+from shared.tracing import configure_tracing, end_tracing
 
 _BLOCK = 2000  # ms a read waits for new entries; below the socket's time-out, or every idle read would be an error
 _SOCKET_TIMEOUT = 10.0  # seconds
@@ -58,6 +59,7 @@ def create_app() -> "ConsumerApp":
 def build(settings: Settings) -> "ConsumerApp":
     """The consumer as an ASGI app; nothing connects before its lifespan starts."""
     configure_logging("consumer")
+    configure_tracing("consumer")
     return ConsumerApp(settings)
 
 
@@ -143,6 +145,7 @@ class ConsumerApp(AsgiFastStream):
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.redis.aclose()
         await self.engine.dispose()
+        await asyncio.to_thread(end_tracing)
 
     async def _check_names(self) -> None:
         async with self._names_lock:

@@ -6,11 +6,12 @@ Holds a batch through every outage and before the dead-letter limit's pause. Rea
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import takewhile
 from typing import TypeVar
 
+from opentelemetry.trace import format_trace_id
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.orders.correct_records import correct_records
 from services.orders.dead_letters import announce
 from services.orders.entries import Entry
+from services.orders.parse_entry import Arrival
 from services.orders.record_events import BatchResult, record_batch
+from services.orders.replay_source import REPLAY
+from services.orders.trace_batch import trace_batch
 from shared.errors import TillrollError
 from shared.events import CheckoutCompleted
 from shared.observability import (
@@ -30,7 +34,8 @@ from shared.observability import (
     REDELIVERED,
 )
 from shared.settings import Settings
-from shared.streams import GROUP, INTAKE_PAUSED, STREAM, overlay_key
+from shared.streams import GROUP, INTAKE_PAUSED, STREAM, TRACEPARENT, overlay_key
+from shared.tracing import add_event, child_span, context_in
 
 OUTAGE = (RedisError, SQLAlchemyError, OSError, TimeoutError)
 """What an outage of Redis or Postgres looks like from here."""
@@ -93,12 +98,15 @@ class Intake:
             await self._while_paused()
             started = self._busy_since = time.monotonic()
             try:
-                result = await self._persist(commit)
-                BATCH_SECONDS.observe(time.monotonic() - started)
-                await self._persist(lambda: self._settle(piece, result))
+                with trace_batch(piece) as trace:
+                    result = await self._persist(commit)
+                    BATCH_SECONDS.observe(time.monotonic() - started)
+                    trace.tell(result)
+                    with child_span("settle"):
+                        await self._persist(lambda: self._settle(piece, result))
             finally:
                 self._busy_since = None
-            _tell(result)
+            _tell(result, log_each=self.settings.log_each)
             await self._watch_limit(piece, result)
 
     async def _persist(self, act: Callable[[], Awaitable[T]]) -> T:
@@ -109,6 +117,7 @@ class Intake:
                 answer = await act()
             except Exception as fault:  # the edge: also a fault of ours holds the batch instead of losing it
                 self._failures += 1
+                add_event("held", fault)
                 told = {"fault": f"{type(fault).__name__}: {fault}"[:500], "failures": self._failures}
                 log.warning("batch_held", exc_info=not isinstance(fault, OUTAGE), extra=told)
             else:
@@ -160,10 +169,23 @@ class Intake:
         INTAKE_PAUSED_GAUGE.set(0)
 
 
-def _tell(result: BatchResult) -> None:
+def _tell(result: BatchResult, *, log_each: bool) -> None:
     now = time.time()
+    for kind, events in Counter(arrival.event.type for arrival in result.recorded).items():
+        RECORDED.labels(kind).inc(events)
     for arrival in result.recorded:
-        RECORDED.labels(type=arrival.event.type).inc()
         ACCEPT_TO_RECORD_SECONDS.observe(max(0.0, now - arrival.accepted_at / 1000))
-    REDELIVERED.inc(len(result.duplicates))
+    replayed = sum(arrival.entry.field(REPLAY) is not None for arrival in result.duplicates)
+    REDELIVERED.labels("replay").inc(replayed)
+    REDELIVERED.labels("delivery").inc(len(result.duplicates) - replayed)
+    if log_each:
+        for arrival in result.recorded:
+            log.info("recorded", extra=_ids_of(arrival))
     announce(result.buried)
+
+
+def _ids_of(arrival: Arrival) -> dict[str, str]:
+    ids = {"event_id": str(arrival.event_id), "order_id": str(arrival.order_id), "entry_id": arrival.entry.entry_id}
+    context = context_in(arrival.entry.field(TRACEPARENT))
+    trace = {"trace_id": format_trace_id(context.trace_id)} if context else {}
+    return ids | trace | {"type": arrival.event.type}

@@ -56,5 +56,10 @@ def parse_entry(entry: Entry) -> Arrival:
 
 def readable_event_id(entry: Entry) -> UUID | None:
     """The event id of an entry whose content nobody should look at; None = it has none."""
-    name = entry.field(EVENT_ID)
+    return readable_uuid(entry, EVENT_ID)
+
+
+def readable_uuid(entry: Entry, field: str) -> UUID | None:
+    """The UUID in `field`; None = there is no such field, or something else in it."""
+    name = entry.field(field)
     return UUID(name.decode()) if name is not None and _UUID.fullmatch(name) else None

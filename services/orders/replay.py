@@ -7,11 +7,12 @@ of orders. A replay that was killed goes on where it was: each page and its posi
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from opentelemetry.trace import Link, SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,7 +26,8 @@ from services.orders.replay_runs import Run, Status, read_run
 from services.orders.replay_source import REPLAY, REPLAY_OF, Original, ReplayRange, Source, find_bound, read_page
 from shared.errors import ApiError
 from shared.redis import Script, hash_fields
-from shared.streams import GROUP, PARTITION, STREAM
+from shared.streams import GROUP, PARTITION, STREAM, TRACEPARENT
+from shared.tracing import context_in, span
 
 DEFAULT_RATE = 500  # events a second
 MAX_RATE = 10_000
@@ -142,13 +144,21 @@ async def send_page(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
         for original in page.originals:
             parts = [part for pair in _marked(run.run_id, original) for part in pair]
             args += [len(parts), *parts]
-        word, *answer = await _SEND.run(redis, [STREAM, _progress_key(run.run_id)], args)
+        told = {"tillroll.replay": str(run.run_id)}
+        with span("replay page", SpanKind.PRODUCER, links=_traces_of(page.originals), attributes=told):
+            word, *answer = await _SEND.run(redis, [STREAM, _progress_key(run.run_id)], args)
         if word == b"moved":
             raise ApiError(409, f"The replay {run.run_id} is running in another process")
         await replay_runs.note_sent(engine, run.run_id, page.position, source_ids, answer[0].decode().split())
     if page.is_last:
         await replay_runs.move_status(engine, run.run_id, [Status.RUNNING], Status.SENT)
     return await read_run(engine, run.run_id)
+
+
+def _traces_of(originals: Sequence[Original]) -> list[Link]:
+    """The traces in which the events were accepted; their entries keep them, so what is done again is told there."""
+    found = (context_in(dict(original.fields).get(TRACEPARENT.encode())) for original in originals)
+    return [Link(context) for context in found if context is not None]
 
 
 def _marked(run_id: UUID, original: Original) -> tuple[tuple[bytes, bytes], ...]:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from shared.errors import ApiError, Unavailable
 from shared.settings import Settings
+from shared.tracing import traceparent
 
 ANSWER_WITHIN = timedelta(seconds=7.5)  # nginx waits 7 s for a service; the first storefront gives up after 8 s
 _AWAY = "The shop is unavailable right now, please retry"
@@ -97,6 +98,8 @@ class Api:
         the outcome is as unknown as after a broken connection.
         """
         own = {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
+        if trace := traceparent():
+            own[b"traceparent"] = trace.encode()  # below our own span, not beside it
         sent = [(name, value) for name, value in request.headers.raw if name in _FORWARDED and name not in own]
         content = None if body is None else pydantic_core.to_json(body)
         try:

@@ -17,19 +17,19 @@ def place() -> Iterator[Path]:
 
     Not tmp_path: every start of pytest closes the folder above that to others.
     """
-    with _make_place() as folder:
+    with make_place() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[System]:
     """A system that all tests share which leave it running; each has shoppers of its own."""
-    with _make_place() as folder, System(folder / "till") as system:
+    with make_place() as folder, System(folder / "till") as system:
         yield system.start()
 
 
 @contextmanager
-def _make_place() -> Iterator[Path]:
+def make_place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tillroll-test-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o711)

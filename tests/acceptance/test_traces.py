@@ -1,0 +1,71 @@
+"""One trace for each order, as the processes export it: request, decision, entry, batch, statements; and its replay."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.conftest import make_place
+from tests.acceptance.system import System
+from tests.otlp import Collector, Exported, collecting
+from tests.servers import wait_until
+
+BROWSER = "4bf92f3577b34da6a3ce929d0e0e4736"
+HEADER = f"00-{BROWSER}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def traced(collector: Collector) -> Iterator[System]:
+    with make_place() as folder, System(folder / "till", env=collector.environment) as system:
+        yield system.start()
+
+
+def record_of(collector: Collector, order_id: str, outcome: str) -> Exported:
+    [record] = collector.wait_for("record", tillroll_event_id=order_id, tillroll_outcome=outcome)
+    return record
+
+
+def batch_of(collector: Collector, record: Exported) -> Exported:
+    """The batch that an entry's own span links to."""
+    [(_, batch_id)] = record.links
+    wait_until(lambda: any(span.span_id == batch_id for span in collector.spans), "the batch was exported")
+    return next(span for span in collector.spans if span.span_id == batch_id)
+
+
+def statements_of(collector: Collector, batch: Exported) -> list[str]:
+    return [span.name for span in collector.spans if span.parent_id == batch.span_id]
+
+
+def test_a_trace_holds_the_whole_path_of_an_order_and_of_its_replay(traced: System, collector: Collector) -> None:
+    answer = traced.order("ada", {"2": 1}, 149, traceparent=HEADER, Idempotency_Key="key-of-the-traced")
+    assert answer.status_code == 201, answer.text
+    order_id = answer.json()["data"]["id"]
+    record = record_of(collector, order_id, "recorded")
+    assert record.trace_id == BROWSER
+    assert collector.path_to(record) == ["POST /api/orders", "accept order", "record"]
+    [request] = collector.find("POST /api/orders", BROWSER, http_response_status_code=201)
+    assert (request.parent_id, request.service) == (HEADER.split("-")[2], "tillroll-gateway")
+    [accepted] = collector.find("accept order", BROWSER, tillroll_order_id=order_id, tillroll_outcome="accepted")
+    [script] = collector.find("accept_order.lua", BROWSER)
+    assert script.parent_id == accepted.span_id == record.parent_id
+    batch = batch_of(collector, record)
+    assert (accepted.trace_id, accepted.span_id) in batch.links
+    assert batch.service == "tillroll-consumer"
+    collector.wait_for("settle", trace_id=batch.trace_id)
+    assert {"INSERT events", "INSERT orders", "INSERT order_items", "COMMIT", "settle"} <= set(
+        statements_of(collector, batch)
+    )
+
+    replay = traced.run("replay", "run", "--event", order_id, "--why", "to see its trace", "--json")
+    assert replay.returncode == 0, replay.stderr
+    again = record_of(collector, order_id, "duplicate")
+    assert again.parent_id == accepted.span_id, "what is done again is told in the trace of the order"
+    assert (accepted.trace_id, accepted.span_id) in batch_of(collector, again).links
+    assert "INSERT events" in statements_of(collector, batch_of(collector, again))
+    [page] = collector.wait_for("replay page", tillroll_replay=again.attributes["tillroll.replay"])
+    assert page.links == ((accepted.trace_id, accepted.span_id),)
