@@ -149,6 +149,7 @@ def build_app(
     `prepare` may add what else a service's routes look up; nothing connects before the first request.
     """
     configure_logging(process)
+    configure_tracing(process)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -157,6 +158,7 @@ def build_app(
         await app.state.redis.aclose()
         if uses_postgres:
             await app.state.engine.dispose()
+        await asyncio.to_thread(end_tracing)
 
     app = FastAPI(
         title=f"Tillroll {process}", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals(_EVERYWHERE)
@@ -165,7 +167,6 @@ def build_app(
     app.state.redis = connect_redis(settings, process)
     app.state.verifier = Verifier(settings)
     if uses_postgres:
-    configure_tracing(process)
         app.state.engine = connect_postgres(settings, process)
     if prepare is not None:
         prepare(app)
@@ -174,8 +175,8 @@ def build_app(
     app.include_router(_operations(uses_postgres))
     app.add_middleware(DirectRoutes, routers=routers, refuse=error_response)
     app.add_middleware(InFlightLimit, limit=settings.max_in_flight)
-        await asyncio.to_thread(end_tracing)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestWatch, log_each=settings.log_each)
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_fault)
@@ -192,7 +193,6 @@ def _answer_http_error(_request: Request, fault: Exception) -> Response:
     return error_response(ApiError(fault.status_code, str(fault.detail), fault.headers))
 
 
-    app.add_middleware(RequestWatch, log_each=settings.log_each)
 def _answer_fault(request: Request, fault: Exception) -> Response:
     route = getattr(request.scope.get("route"), "path", None)  # not the path: a cart's address is the capability to it
     log.error("unexpected_fault", exc_info=fault, extra={"method": request.method, "route": route})

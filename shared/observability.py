@@ -35,11 +35,11 @@ def configure_logging(process: str) -> None:
     """Sends the logs of every library through one JSON renderer. Call once, at the start of a process."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
         _add_trace,
+        structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         _drop_color,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -54,12 +54,12 @@ def configure_logging(process: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for chatty in ("uvicorn.access", "httpx", "alembic.runtime.migration"):
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # uvicorn has given them plain handlers of their own
         own = logging.getLogger(name)
         own.handlers.clear()
         own.propagate = True
     # uvicorn's line of a request has the path, which may be the capability to a cart: RequestWatch has one without
+    for chatty in ("uvicorn.access", "httpx", "alembic.runtime.migration"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
