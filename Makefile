@@ -11,7 +11,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The project is not installed but found: a path file serves every directory and every child process.
 PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
 
-.PHONY: up test certify sabotage lint
+.PHONY: up test certify bench sabotage lint
 .DELETE_ON_ERROR:
 
 up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
@@ -22,6 +22,9 @@ test: $(STAMP)  ## every test that this machine allows; ARGS="tests/unit -k cart
 
 certify: $(STAMP)  ## ten minutes of load and faults, then a verdict on every row; ARGS="--seed 7 --minutes 1" chooses
 	@exec $(VENV)/bin/tillroll certify --report "$(DATA_DIR)/certification" $(ARGS)
+
+bench: $(STAMP)  ## what an order costs beside other ways to take one, in docs/bench/; ARGS="--quick" is a minute
+	@exec $(VENV)/bin/tillroll bench --report docs/bench $(ARGS)
 
 sabotage: $(STAMP)  ## break each promise in a copy of the source and see its tests turn red (many minutes)
 	@TILLROLL_SLOW=1 exec $(VENV)/bin/python -m pytest tests/sabotage $(ARGS)

@@ -11,6 +11,7 @@ import typer
 
 from services.cli import (
     audit_commands,
+    bench_commands,
     certify_commands,
     dead_letters_commands,
     explain_commands,
@@ -25,6 +26,7 @@ from shared.auth import Role
 from shared.errors import TillrollError
 
 app = typer.Typer(name="tillroll", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(bench_commands.app)
 app.add_typer(certify_commands.app)
 app.add_typer(reconcile_commands.app)
 app.add_typer(rebuild_commands.app)

@@ -1,0 +1,63 @@
+"""Who is measured: the web tiers, what stands behind each, and how a row of each is found again. Starts nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TILLROLL_DB, AFTERNOON_DB, DRAIN_DB, READS_DB = "tillroll", "afternoon", "drain", "reads"
+
+_TILLROLL_ROWS = """
+SELECT o.id, CAST(e.payload -> 'names' ->> 'key' AS uuid) AS name, o.total,
+       (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) AS lines
+FROM events e LEFT JOIN orders o ON o.id = e.event_id
+WHERE e.accepted_at >= $1 AND e.type = 'checkout.completed'
+"""
+_AFTERNOON_ROWS = """
+SELECT o.id, k.user_id, k.key, o.total, (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) AS lines
+FROM orders o LEFT JOIN idempotency_keys k ON k.order_id = o.id
+WHERE o.created_at >= $1
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One web tier. `processes` bear its CPU as `web`; behind it are Redis and the consumer, or Postgres alone."""
+
+    name: str
+    told: str
+    processes: tuple[str, ...]
+    door: str
+    database: str = TILLROLL_DB
+    has_log: bool = True
+    """Whether it prints on the stream, and a consumer records."""
+    is_alone: bool = False
+    """Whether the consumer is paused while it is loaded."""
+
+    @property
+    def rows(self) -> str:
+        """SQL for the rows since a moment."""
+        return _TILLROLL_ROWS if self.has_log else _AFTERNOON_ROWS
+
+
+CONTENDERS: Mapping[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        Contender("tillroll", "composed gateway, 2 processes, and the consumer", ("gateway-2",), "gateway-2"),
+        Contender("tillroll-1", "composed gateway, 1 process, and the consumer", ("gateway-1",), "gateway-1"),
+        Contender(
+            "tillroll-nginx",
+            "nginx, checkout with 2 processes, and the consumer",
+            ("nginx", "checkout"),
+            "nginx",
+        ),
+        Contender(
+            "afternoon",
+            "FastAPI, SQLAlchemy ORM, one transaction a POST, 2 processes",
+            ("afternoon",),
+            "afternoon",
+            AFTERNOON_DB,
+            has_log=False,
+        ),
+        Contender("floor-http", "bare ASGI, same script, 2 processes, and the consumer", ("floor",), "floor"),
+        Contender("floor-http-alone", "the same while the consumer is paused", ("floor",), "floor", is_alone=True),
+    )
+}

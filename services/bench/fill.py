@@ -1,0 +1,121 @@
+"""Rows and entries that are there before a measurement begins. Rows are made by the server itself, entries in bulk."""
+
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from uuid import UUID
+
+from services.bench.contenders import Contender
+from services.bench.shoppers import PREFIX, Shoppers, key_of
+from services.bench.world import World
+from services.cart.catalog import Catalog
+from services.cart.model import CartItem
+from services.certify.roll import open_redis
+from services.checkout.names import fingerprint, key_name
+from shared.events import CheckoutCompleted, Line, Names, encode
+from shared.streams import ACCEPTED_AT, EVENT_ID, NAMES_LOADED, PAYLOAD, STREAM, overlay_key
+
+_CHUNK = 100_000  # orders a statement
+_PIPELINE = 1000  # entries
+
+_EVENTS = """
+INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
+SELECT id, 'checkout.completed', user_id, id, md5(n::text) || md5(user_id),
+       json_build_object('type', 'checkout.completed', 'version', 1, 'user_id', user_id, 'total', '317.00',
+           'fingerprint', md5(n::text) || md5(n::text), 'payment_session_id', null,
+           'names', json_build_object('key', id, 'payment_session', null, 'carts', '[]'::json, 'window', id),
+           'lines', '[{"product_id":"1","title":"Wireless Headphones","unit_price":"129.00","quantity":1},'
+                    '{"product_id":"2","title":"Mechanical Keyboard","unit_price":"149.00","quantity":1},'
+                    '{"product_id":"3","title":"Gaming Mouse Pad","unit_price":"39.00","quantity":1}]'::json),
+       'filled', n || '-0', at, 'fill'
+"""
+_STATUSES = "INSERT INTO order_statuses (order_id, status, changed_at) SELECT id, 'processing', at"
+_ORDERS = "INSERT INTO orders (id, user_id, total, status, created_at) SELECT id, user_id, 317, 'processing', at"
+_ITEMS = """
+INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity)
+SELECT id, line, line::text, 'A product of the past', 100, 1
+"""
+_KEYS = """
+INSERT INTO idempotency_keys (user_id, key, request_hash, order_id)
+SELECT user_id, 'past-' || n, md5(n::text) || md5(n::text), id
+"""
+_SOURCE = """
+FROM (SELECT n, md5('past-' || n)::uuid AS id,
+             '{prefix}' || lpad((n % {users})::text, greatest(5, length((n % {users})::text)), '0') AS user_id,
+             now() - interval '60 days' + n * interval '1 s' / 50 AS at
+      FROM generate_series({first}, {last}) AS n) AS made
+"""
+_LINES = " CROSS JOIN generate_series(1, {lines}) AS line"
+
+Say = Callable[[str], None]
+
+
+async def fill_tables(world: World, contenders: Sequence[Contender], rows: int, say: Say) -> None:
+    """`rows` orders of three lines in the tables of each, of 1 % as many users, in the past."""
+    for contender in contenders:
+        statements = [_EVENTS, _STATUSES, _ORDERS] if contender.has_log else [_ORDERS, _KEYS]
+        await _fill(world, contender.database, statements, rows, rows // 100, 3, say, "past-")
+
+
+async def fill_orders(world: World, database: str, rows: int, users: int, say: Say) -> None:
+    """`rows` orders of two lines alone, for reading."""
+    await _fill(world, database, [_ORDERS], rows, users, 2, say, PREFIX)
+
+
+async def _fill(
+    world: World, database: str, statements: Sequence[str], rows: int, users: int, lines: int, say: Say, prefix: str
+) -> None:
+    begun = time.monotonic()
+    connection = await world.connect(database)
+    try:
+        # what is made here is sound: the checks of the foreign keys would only take their time
+        await connection.execute("SET session_replication_role = replica")
+        for first in range(1, rows + 1, _CHUNK):
+            source = _SOURCE.format(prefix=prefix, users=max(1, users), first=first, last=min(rows, first + _CHUNK - 1))
+            for statement in statements:
+                await connection.execute(statement + source)
+            await connection.execute(_ITEMS + source + _LINES.format(lines=lines))
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+    say(f"{rows} orders are in the database {database} ({time.monotonic() - begun:.0f} s)")
+
+
+async def fill_stream(redis_url: str, shoppers: Shoppers, catalog: Catalog, events: int) -> dict[UUID, Decimal]:
+    """`events` accepted checkouts that wait for a consumer, in a Redis that has none; name -> total of each.
+
+    Entry ids are numbered (`<ms>-1` and on), so that a group's position tells how many it has been given.
+    """
+    names: dict[UUID, Decimal] = {}
+    products = {product.id: product for product in catalog.products()}
+    async with open_redis(redis_url, seconds=60) as redis:
+        await redis.set(NAMES_LOADED, b"1")
+        at = int(time.time() * 1000)
+        for first in range(0, events, _PIPELINE):
+            pipeline = redis.pipeline(transaction=False)
+            for number in range(first, min(events, first + _PIPELINE)):
+                user = shoppers.users[number % len(shoppers.users)]
+                items = [CartItem(id=product, quantity=1 + number % 8) for product in list(products)[:3]]
+                total = sum((products[item.id].price * item.quantity for item in items), Decimal(0))
+                name = key_name(user, key_of(number + 1))
+                lines = tuple(
+                    Line.model_construct(
+                        product_id=item.id,
+                        title=products[item.id].title,
+                        unit_price=products[item.id].price,
+                        quantity=item.quantity,
+                    )
+                    for item in items
+                )
+                event = CheckoutCompleted.model_construct(
+                    user_id=user, lines=lines, total=total, fingerprint=fingerprint(items, total), names=Names(key=name)
+                )
+                payload = encode(event)
+                fields: dict[str | bytes, bytes | str | int] = {EVENT_ID: str(name), PAYLOAD: payload, ACCEPTED_AT: at}
+                pipeline.xadd(STREAM, fields, id=f"{at}-{number + 1}")  # type: ignore[arg-type]
+                noted = b'{"accepted_at":%d,"event":%s}' % (at, payload)
+                pipeline.hset(overlay_key(user), str(name), noted)
+                names[name] = total
+            await pipeline.execute()
+    return names

@@ -1,0 +1,193 @@
+"""Recording, measured: a consumer that starts cold on many waiting events, in turn with its floor.
+
+The rate counts from the first batch on; the start of the process is a figure of its own.
+"""
+
+import asyncio
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from services.bench.contenders import AFTERNOON_DB, DRAIN_DB
+from services.bench.figures import DRAIN, Figure, Results
+from services.bench.fill import fill_stream
+from services.bench.oracle import Row, Verdict, judge
+from services.bench.processes import cpu_seconds, memory_mib
+from services.bench.world import WORKERS, World, make_afternoon_tables, make_database
+from services.cart.catalog import load_catalog
+from services.certify.readiness import redis_answers
+from services.certify.roll import open_redis
+from services.certify.world import DoesNotRun, Process, free_port
+from services.orders.migrate import migrate
+from shared.settings import Settings
+from shared.streams import GROUP, STREAM
+
+_POLL = 0.02  # seconds
+_WITHIN = 900.0  # seconds
+_ROWS = """
+SELECT o.id, e.event_id AS name, o.total, (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) AS lines
+FROM events e LEFT JOIN orders o ON o.id = e.event_id
+"""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Position:
+    """How far the group is: entries given to consumers, and those of them that are acked."""
+
+    given: int
+    acked: int
+
+
+async def measure_drain(world: World, results: Results, events: int, rounds: int, seconds: float, say: Say) -> None:
+    """`events` waiting, drained by tillroll and by the floor `rounds` times in turn; then the afternoon's writes."""
+    say(f"putting {events} accepted checkouts into a stream")
+    waiting = world.folder / "waiting"
+    waiting.mkdir()
+    names = await _fill(world, waiting, events)
+    for number in range(rounds):
+        order = ("tillroll", "floor-drain") if number % 2 == 0 else ("floor-drain", "tillroll")
+        for name in order:
+            figure, verdict = await _drain(world, waiting, name, names)
+            results.figures.append(figure)
+            results.verdicts.setdefault(f"drain {name}", []).append(verdict)
+            say(f"drain {number + 1}  {name:<17}{events:>9} events {figure.values['rate']:10.0f} orders/s")
+            if not verdict.is_good:
+                say(f"drain  {name}: THE ORACLE OBJECTS: {verdict}")
+        figure = await _afternoon_writes(world, seconds)
+        results.figures.append(figure)
+        say(f"drain {number + 1}  afternoon's writes, without HTTP {figure.values['rate']:10.0f} orders/s")
+    shutil.rmtree(waiting)
+
+
+async def _fill(world: World, folder: Path, events: int) -> dict[UUID, Decimal]:
+    redis = await _open_redis(world, folder)
+    try:
+        return await fill_stream(redis.program.url, world.shoppers, load_catalog(Settings()), events)
+    finally:
+        redis.may_die = True
+        await redis.end(signal.SIGTERM)
+
+
+async def _open_redis(world: World, folder: Path) -> Process:
+    program = await asyncio.to_thread(world.lent.redis, folder)
+    redis = Process(program, folder / "redis.log", partial(redis_answers, program.url))
+    await redis.start()
+    return redis
+
+
+async def _drain(world: World, waiting: Path, name: str, names: dict[UUID, Decimal]) -> tuple[Figure, Verdict]:
+    await make_database(world, DRAIN_DB)
+    database_url = world.database_url(DRAIN_DB)
+    await asyncio.to_thread(migrate, database_url)
+    folder = world.folder / "draining"
+    await asyncio.to_thread(shutil.copytree, waiting, folder, ignore=shutil.ignore_patterns("*.sock"))
+    redis = await _open_redis(world, folder)
+    argv: Sequence[str]
+    if name == "tillroll":
+        argv = world.lent.consumer_argv(free_port())
+    else:
+        argv = [sys.executable, "-m", "tests.bench.floor_drain"]
+    program = world.program(name, argv, REDIS_URL=redis.program.url, DATABASE_URL=database_url)
+    consumer = Process(program, world.folder / f"drain-{name}.log", partial(redis_answers, redis.program.url))
+    try:
+        values = await _watch(world, redis, consumer, len(names))
+        verdict = await _judge(world, names)
+    finally:
+        for process in (consumer, redis):
+            process.may_die = True
+            await process.end(signal.SIGTERM)
+        shutil.rmtree(folder)
+    return Figure(DRAIN, name, 0, values), verdict
+
+
+async def _watch(world: World, redis: Process, consumer: Process, events: int) -> dict[str, float]:
+    """Starts the consumer and follows it to the end. Raises DoesNotRun."""
+    assert redis.pid is not None
+    assert world.postgres.pid is not None
+    servers = {"redis": redis.pid, "postgres": world.postgres.pid}
+    before = {name: cpu_seconds([pid]) for name, pid in servers.items()}
+    begun = time.monotonic()
+    consumer.begin()
+    pid = consumer.pid
+    first: tuple[float, int] | None = None
+    async with open_redis(redis.program.url) as client:
+        while True:
+            position = await _read_position(client)
+            now = time.monotonic()
+            if first is None and position.acked:
+                first = (now, position.acked)
+            if position.acked == events:
+                break
+            if consumer.pid is None or now > begun + _WITHIN:
+                raise DoesNotRun(f"the stream is not drained: {position}; the log is {consumer.log}")
+            await asyncio.sleep(_POLL)
+    assert first is not None
+    assert pid is not None
+    cpu = {name: cpu_seconds([server]) - before[name] for name, server in servers.items()} | {
+        "consumer": cpu_seconds([pid])
+    }
+    counted, taken = events - first[1], now - first[0]
+    return {
+        "rate": counted / taken if taken > 0 and counted else events / (now - begun),
+        "cold_rate": events / (now - begun),
+        "start_seconds": first[0] - begun,
+        "orders": float(events),
+        **{f"cpu:{name}": seconds / events * 1000 for name, seconds in cpu.items()},
+        "memory:consumer": memory_mib([pid]),
+        "memory:redis": memory_mib([redis.pid]),
+    }
+
+
+async def _read_position(redis: Any) -> _Position:
+    if not await redis.exists(STREAM):
+        return _Position(0, 0)
+    groups = await redis.xinfo_groups(STREAM)
+    group = next((group for group in groups if group["name"] == GROUP.encode()), None)
+    if group is None:
+        return _Position(0, 0)
+    given = int(group["last-delivered-id"].partition(b"-")[2])
+    return _Position(given, given - int(group["pending"]))
+
+
+async def _judge(world: World, names: dict[UUID, Decimal]) -> Verdict:
+    connection = await world.connect(DRAIN_DB)
+    try:
+        rows = [Row(row["id"], row["name"], row["total"], row["lines"]) for row in await connection.fetch(_ROWS)]
+    finally:
+        await connection.close()
+    return judge(names, iter(names), rows)
+
+
+async def _afternoon_writes(world: World, seconds: float) -> Figure:
+    """The afternoon version's own write path, without HTTP, in as many processes as its web tier has."""
+    await make_afternoon_tables(world)
+    assert world.postgres.pid is not None
+    before = cpu_seconds([world.postgres.pid])
+    program = world.program(
+        "afternoon",
+        [sys.executable, "-m", "tests.bench.afternoon_writes", str(seconds)],
+        DATABASE_URL=world.database_url(AFTERNOON_DB),
+    )
+    writers = [
+        await asyncio.create_subprocess_exec(*program.argv, env=program.env, stdout=asyncio.subprocess.PIPE)
+        for _ in range(WORKERS)
+    ]
+    told = [(await writer.communicate())[0].split() for writer in writers]
+    rates = [int(written) / float(taken) for written, taken, _ in told]
+    orders = sum(int(written) for written, _, _ in told)
+    cpu = {
+        "writer": sum(float(own) for _, _, own in told),
+        "postgres": cpu_seconds([world.postgres.pid]) - before,
+    }
+    values = {"rate": sum(rates), "orders": float(orders)}
+    return Figure(DRAIN, "afternoon", 0, {**values, **{f"cpu:{n}": s / orders * 1000 for n, s in cpu.items()}})
