@@ -14,13 +14,13 @@ from shared.errors import ApiError
 class DirectRoutes:
     """Calls a route that has no path parameters and takes the request alone; leaves all others to FastAPI.
 
-    FastAPI keeps every route's document. `refuse` makes the answer of an ApiError.
+    Also those of a class of their own, which has its own way with errors. FastAPI keeps every route's document. `refuse` makes the answer of an ApiError.
     """
 
     def __init__(self, app: ASGIApp, routers: Sequence[APIRouter], refuse: Callable[[ApiError], Response]) -> None:
         self.app = app
         self._refuse = refuse
-        routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+        routes = [route for router in routers for route in router.routes if type(route) is APIRoute]
         self._routes = {
             (method, route.path): route
             for route in reversed(routes)  # of two for one request the first counts, as everywhere
