@@ -7,8 +7,8 @@ TILLROLL_DB, AFTERNOON_DB, DRAIN_DB, READS_DB = "tillroll", "afternoon", "drain"
 
 _TILLROLL_ROWS = """
 SELECT o.id, CAST(e.payload -> 'names' ->> 'key' AS uuid) AS name, o.total,
-       (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) AS lines
-FROM events e LEFT JOIN orders o ON o.id = e.event_id
+       (SELECT count(*) FROM order_items i WHERE i.order_id = o.id AND i.user_id = o.user_id) AS lines
+FROM events e LEFT JOIN orders o ON o.id = e.event_id AND o.user_id = e.user_id
 WHERE e.accepted_at >= $1 AND e.type = 'checkout.completed'
 """
 _AFTERNOON_ROWS = """

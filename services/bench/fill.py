@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from services.bench.contenders import Contender
+from services.bench.contenders import AFTERNOON_DB, Contender
 from services.bench.shoppers import PREFIX, Shoppers, key_of
 from services.bench.world import World
 from services.cart.catalog import Catalog
@@ -29,11 +29,12 @@ SELECT id, 'checkout.completed', user_id, id, md5(n::text) || md5(user_id),
                     '{"product_id":"3","title":"Gaming Mouse Pad","unit_price":"39.00","quantity":1}]'::json),
        'filled', n || '-0', at, 'fill'
 """
+_OWNERS = "INSERT INTO event_owners (event_id, user_id) SELECT id, user_id"
 _STATUSES = "INSERT INTO order_statuses (order_id, status, changed_at) SELECT id, 'processing', at"
 _ORDERS = "INSERT INTO orders (id, user_id, total, status, created_at) SELECT id, user_id, 317, 'processing', at"
 _ITEMS = """
-INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity)
-SELECT id, line, line::text, 'A product of the past', 100, 1
+INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity{owner})
+SELECT id, line, line::text, 'A product of the past', 100, 1{owner}
 """
 _KEYS = """
 INSERT INTO idempotency_keys (user_id, key, request_hash, order_id)
@@ -53,7 +54,7 @@ Say = Callable[[str], None]
 async def fill_tables(world: World, contenders: Sequence[Contender], rows: int, say: Say) -> None:
     """`rows` orders of three lines in the tables of each, of 1 % as many users, in the past."""
     for contender in contenders:
-        statements = [_EVENTS, _STATUSES, _ORDERS] if contender.has_log else [_ORDERS, _KEYS]
+        statements = [_OWNERS, _EVENTS, _STATUSES, _ORDERS] if contender.has_log else [_ORDERS, _KEYS]
         await _fill(world, contender.database, statements, rows, rows // 100, 3, say, "past-")
 
 
@@ -66,6 +67,7 @@ async def _fill(
     world: World, database: str, statements: Sequence[str], rows: int, users: int, lines: int, say: Say, prefix: str
 ) -> None:
     begun = time.monotonic()
+    items = _ITEMS.format(owner="" if database == AFTERNOON_DB else ", user_id")
     connection = await world.connect(database)
     try:
         # what is made here is sound: the checks of the foreign keys would only take their time
@@ -74,7 +76,7 @@ async def _fill(
             source = _SOURCE.format(prefix=prefix, users=max(1, users), first=first, last=min(rows, first + _CHUNK - 1))
             for statement in statements:
                 await connection.execute(statement + source)
-            await connection.execute(_ITEMS + source + _LINES.format(lines=lines))
+            await connection.execute(items + source + _LINES.format(lines=lines))
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
     finally:

@@ -33,8 +33,9 @@ from shared.streams import GROUP, STREAM
 _POLL = 0.02  # seconds
 _WITHIN = 900.0  # seconds
 _ROWS = """
-SELECT o.id, e.event_id AS name, o.total, (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) AS lines
-FROM events e LEFT JOIN orders o ON o.id = e.event_id
+SELECT o.id, e.event_id AS name, o.total,
+       (SELECT count(*) FROM order_items i WHERE i.order_id = o.id AND i.user_id = o.user_id) AS lines
+FROM events e LEFT JOIN orders o ON o.id = e.event_id AND o.user_id = e.user_id
 """
 
 Say = Callable[[str], None]

@@ -19,6 +19,13 @@ from shared.streams import GROUP, STREAM
 
 BATCH = 500  # the product's own
 
+OWNERS = """
+INSERT INTO event_owners (event_id, user_id)
+SELECT event_id, user_id FROM unnest($1::uuid[], $2::text[]) AS event (event_id, user_id)
+ORDER BY event_id
+ON CONFLICT DO NOTHING
+RETURNING event_id
+"""
 EVENTS = """
 INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
 SELECT event_id, 'checkout.completed', user_id, event_id, content_hash, payload::json, $6, entry_id, accepted_at,
@@ -26,14 +33,14 @@ SELECT event_id, 'checkout.completed', user_id, event_id, content_hash, payload:
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::timestamptz[])
      AS event (event_id, user_id, content_hash, payload, entry_id, accepted_at)
 ORDER BY event_id
-ON CONFLICT (event_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING event_id
 """
 STATUSES = """
 INSERT INTO order_statuses (order_id, status, changed_at)
 SELECT order_id, 'processing', changed_at FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (order_id, changed_at)
 ORDER BY order_id
-ON CONFLICT (order_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING order_id
 """
 ORDERS = """
@@ -42,8 +49,8 @@ SELECT id, user_id, total, 'processing', created_at
 FROM unnest($1::uuid[], $2::text[], $3::numeric[], $4::timestamptz[]) AS made (id, user_id, total, created_at)
 """
 ITEMS = """
-INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity)
-SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::numeric[], $6::integer[])
+INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity, user_id)
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::numeric[], $6::integer[], $7::text[])
 """
 
 
@@ -67,7 +74,7 @@ async def drain(redis_url: str, database_url: str) -> None:
 async def record(connection: asyncpg.Connection, entries: list[Any]) -> None:
     """One batch of raw entries in one transaction."""
     ids, users, hashes, payloads, entry_ids, moments, totals = [], [], [], [], [], [], []
-    lines: list[tuple[str, int, str, str, Decimal, int]] = []
+    lines: list[tuple[str, int, str, str, Decimal, int, str]] = []
     for entry_id, flat in entries:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         event, event_id = pydantic_core.from_json(fields[b"payload"]), fields[b"event_id"].decode()
@@ -80,8 +87,10 @@ async def record(connection: asyncpg.Connection, entries: list[Any]) -> None:
         totals.append(Decimal(event["total"]))
         for number, line in enumerate(event["lines"], 1):
             price = Decimal(line["unit_price"])
-            lines.append((event_id, number, line["product_id"], line["title"], price, line["quantity"]))
+            what = line["product_id"], line["title"], price, line["quantity"]
+            lines.append((event_id, number, *what, event["user_id"]))
     async with connection.transaction():
+        await connection.fetch(OWNERS, ids, users)
         await connection.fetch(EVENTS, ids, users, hashes, payloads, entry_ids, STREAM, moments)
         await connection.fetch(STATUSES, ids, moments)
         await connection.execute(ORDERS, ids, users, totals, moments)

@@ -199,7 +199,7 @@ def _call(user: str, print_: str, event_id: str, window: str, payload: bytes) ->
     ]
     described = [user_digest(user), print_, event_id, _IDENTITY, _WINDOW]
     no_cart = ["version", "", 0, b"", "[]", 86_400_000, ""]
-    return keys, [1, 1, "consult", "", event_id, payload, *described, *no_cart, "", ""]
+    return keys, [1, 1, "consult", "", event_id, payload, *described, *no_cart, "", "", ""]
 
 
 def create_app() -> Floor:

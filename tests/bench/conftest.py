@@ -1,0 +1,40 @@
+"""Keys and tokens of a benchmark, and a database for the afternoon version."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services.bench.shoppers import Shoppers, prepare_shoppers
+from services.cart.catalog import load_catalog
+from shared.settings import Settings
+from tests.bench.afternoon_tables import make_tables
+
+
+@pytest.fixture(scope="session")
+def shoppers(tmp_path_factory: pytest.TempPathFactory) -> Shoppers:
+    """Three of them."""
+    return prepare_shoppers(tmp_path_factory.mktemp("shoppers"), load_catalog(Settings()), users=3)
+
+
+@pytest.fixture
+async def afternoon_url(settings: Settings) -> AsyncIterator[str]:
+    """The afternoon version's empty database on the tests' own Postgres."""
+    url = settings.database_url.get_secret_value()
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("DROP DATABASE IF EXISTS afternoon WITH (FORCE)")
+        await connection.execute("CREATE DATABASE afternoon")
+        own = url.replace("/tillroll?", "/afternoon?")
+        await make_tables(own)
+        yield own
+        await connection.execute("DROP DATABASE afternoon WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def token(shoppers: Shoppers) -> str:
+    """The first shopper's."""
+    return Path(shoppers.tokens_file).read_text().splitlines()[0]
