@@ -14,7 +14,8 @@ from shared.errors import ApiError
 class DirectRoutes:
     """Calls a route that has no path parameters and takes the request alone; leaves all others to FastAPI.
 
-    Also those of a class of their own, which has its own way with errors. FastAPI keeps every route's document. `refuse` makes the answer of an ApiError.
+    Also those of a class of their own, which has its own way with errors. FastAPI keeps every route's document.
+    `refuse` makes the answer of an ApiError.
     """
 
     def __init__(self, app: ASGIApp, routers: Sequence[APIRouter], refuse: Callable[[ApiError], Response]) -> None:
