@@ -46,7 +46,13 @@ MUTATIONS = (
     ),
     Mutation(
         "no-on-conflict",
-        (Edit("services/orders/record_events.py", "ON CONFLICT (event_id) DO NOTHING\nRETURNING", "RETURNING"),),
+        (
+            Edit(
+                "services/orders/record_events.py",
+                "ORDER BY event_id\nON CONFLICT DO NOTHING\nRETURNING",
+                "ORDER BY event_id\nRETURNING",
+            ),
+        ),
     ),
     Mutation(
         "random-event-id",

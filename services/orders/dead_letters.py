@@ -38,6 +38,7 @@ class Reason(StrEnum):
     CANCELLED_AFTER_PAID = "cancelled_after_paid"
     REFUSED_BY_POSTGRES = "refused_by_postgres"
     KILLS_CONSUMER = "kills_consumer"
+    LOST_WITH_REDIS = "lost_with_redis"  # in hand while the names were reloaded without it
 
 
 @dataclass(frozen=True, slots=True)

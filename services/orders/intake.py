@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.correct_records import correct_records
-from services.orders.dead_letters import announce
+from services.orders.dead_letters import Reason, announce
 from services.orders.entries import Entry
+from services.orders.lost_redis import are_left_behind
 from services.orders.parse_entry import Arrival
 from services.orders.record_events import BatchResult, record_batch
 from services.orders.replay_source import REPLAY
@@ -90,7 +91,13 @@ class Intake:
         while rest:
             size = max(1, self.settings.dead_letter_limit - self._burials_in_row)
             piece, rest = rest[:size], rest[size:]
-            await self.carry(piece, lambda piece=piece: record_batch(self.engine, piece, self.settings.consumer))  # type: ignore[misc]
+            await self.carry(piece, lambda piece=piece: self.commit(piece))  # type: ignore[misc]
+
+    async def commit(self, piece: Sequence[Entry]) -> BatchResult:
+        """One attempt to record `piece`; raises what Postgres raises."""
+        return await record_batch(
+            self.engine, piece, self.settings.consumer, lambda entries: are_left_behind(self.redis, entries)
+        )
 
     async def carry(self, piece: Sequence[Entry], commit: Callable[[], Awaitable[BatchResult]]) -> None:
         """Repeats `commit` until it succeeds, then forgets and acks `piece`; raises Stopped."""
@@ -148,7 +155,8 @@ class Intake:
         await self.redis.xack(STREAM, GROUP, *[entry.entry_id for entry in piece])
 
     async def _watch_limit(self, piece: Sequence[Entry], result: BatchResult) -> None:
-        buried = {letter.entry for letter in result.buried}
+        # what was lost with Redis says nothing about the deployment
+        buried = {letter.entry for letter in result.buried if letter.reason != Reason.LOST_WITH_REDIS}
         last = len(list(takewhile(buried.__contains__, reversed(piece))))
         self._burials_in_row = last if last < len(piece) else self._burials_in_row + last
         if self._burials_in_row >= self.settings.dead_letter_limit:

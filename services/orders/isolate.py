@@ -14,7 +14,7 @@ from services.orders.dead_letters import DeadLetter, Reason
 from services.orders.entries import Entry
 from services.orders.intake import Intake
 from services.orders.parse_entry import readable_event_id
-from services.orders.record_events import BatchResult, bury_alone, record_batch
+from services.orders.record_events import BatchResult, bury_alone
 from shared.streams import GROUP, LONE_ATTEMPTS, STREAM
 
 ALONE_AFTER = 3  # deliveries; two may be a restart and a claim
@@ -68,9 +68,8 @@ class _LoneAttempt:
         return result
 
     async def _commit(self, attempt: int) -> BatchResult:
-        engine, consumer = self.intake.engine, self.intake.settings.consumer
         if attempt <= LONE_DEATHS:
-            return await record_batch(engine, [self.entry], consumer)
+            return await self.intake.commit([self.entry])
         detail = f"the consumer died {LONE_DEATHS} times while it handled this entry alone"
         letter = DeadLetter(self.entry, Reason.KILLS_CONSUMER, detail, readable_event_id(self.entry))
-        return await bury_alone(engine, letter, consumer)
+        return await bury_alone(self.intake.engine, letter, self.intake.settings.consumer)

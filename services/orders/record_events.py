@@ -3,7 +3,7 @@
 Decides the fate of each entry: recorded, duplicate or dead letter. Never acks, never waits out an outage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -34,28 +34,62 @@ class BatchResult:
         )
 
 
-async def record_batch(engine: AsyncEngine, entries: Sequence[Entry], consumer: str) -> BatchResult:
+class _LeftBehind(Exception):
+    """Nothing of this result may be committed."""
+
+    def __init__(self, result: BatchResult) -> None:
+        self.result = result
+
+
+AreLeftBehind = Callable[[Sequence[Entry]], Awaitable[bool]]
+
+
+async def record_batch(
+    engine: AsyncEngine, entries: Sequence[Entry], consumer: str, are_left_behind: AreLeftBehind | None = None
+) -> BatchResult:
     """Commits every one of `entries` as event or dead letter; raises SQLAlchemy's and OS errors when Postgres is away.
 
     Raising means that the batch may be repeated as it is. Entries that only Postgres refuses are found by halving
-    the batch, each half a transaction of its own, and buried.
+    the batch, each half a transaction of its own, and buried. `are_left_behind` is asked before new events are
+    committed (lost_redis.py).
     """
     try:
         async with engine.begin() as connection:
-            return await record(connection, entries, consumer)
+            result = await record(connection, entries, consumer)
+            await _refuse_what_is_left_behind(entries, result, are_left_behind)
+            return result
+    except _LeftBehind as fault:
+        return await _bury_what_is_new(engine, fault.result, consumer)
     except DBAPIError as fault:
         if not is_refusal(fault):
             raise
         refusal = str(fault.orig)
     if len(entries) > 1:
         half = len(entries) // 2
-        first = await record_batch(engine, entries[:half], consumer)
-        return first + await record_batch(engine, entries[half:], consumer)
+        first = await record_batch(engine, entries[:half], consumer, are_left_behind)
+        return first + await record_batch(engine, entries[half:], consumer, are_left_behind)
     arrival = parse_entry(entries[0])
     letter = DeadLetter(
         arrival.entry, Reason.REFUSED_BY_POSTGRES, refusal[:2000], arrival.event_id, arrival.event.user_id
     )
     return await bury_alone(engine, letter, consumer)
+
+
+async def _refuse_what_is_left_behind(
+    entries: Sequence[Entry], result: BatchResult, are_left_behind: AreLeftBehind | None
+) -> None:
+    if result.recorded and are_left_behind is not None and await are_left_behind(entries):
+        raise _LeftBehind(result)
+
+
+async def _bury_what_is_new(engine: AsyncEngine, result: BatchResult, consumer: str) -> BatchResult:
+    told = "Redis was lost with this entry, and its names were reloaded before it could be recorded"
+    letters = {letter.entry: letter for letter in result.buried}
+    for new in result.recorded:
+        letters[new.entry] = DeadLetter(new.entry, Reason.LOST_WITH_REDIS, told, new.event_id, new.event.user_id)
+    async with engine.begin() as connection:
+        await bury(connection, list(letters.values()), consumer)
+    return BatchResult(duplicates=result.duplicates, buried=tuple(letters.values()))
 
 
 async def bury_alone(engine: AsyncEngine, letter: DeadLetter, consumer: str) -> BatchResult:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.entries import id_parts, moment
+from services.orders.lost_redis import no_batch_under_way
 from shared.events import CheckoutCompleted, KeyJoined, decode
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, user_digest
@@ -48,7 +49,8 @@ async def check_names(engine: AsyncEngine, redis: "Redis", settings: Settings) -
             return None
         log.error("redis_went_back_in_time", extra={"missing_entry": newest})
         await redis.delete(NAMES_LOADED)
-    return await reload_names(engine, redis, settings)
+    async with no_batch_under_way(engine):
+        return await reload_names(engine, redis, settings)
 
 
 async def reload_names(engine: AsyncEngine, redis: "Redis", settings: Settings) -> int:

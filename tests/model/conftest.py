@@ -1,13 +1,16 @@
-"""A Redis that answers quickly: what survives a power cut is judged elsewhere, here thousands of histories are run."""
+"""Servers that answer quickly: what survives a power cut is judged elsewhere, here thousands of histories are run."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.postgres import connect_postgres
 from shared.settings import AofPolicy, Settings
 from tests.model.real_driver import RealDriver
 
@@ -25,6 +28,24 @@ async def connect_quickly(settings: Settings) -> AsyncIterator[Redis]:
             yield redis
         finally:
             await redis.config_set("appendfsync", AofPolicy.ALWAYS)
+
+
+def hurry(engine: AsyncEngine) -> AsyncEngine:
+    """Lets its commits not wait for the disk."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.run_async(lambda driver: driver.execute("SET synchronous_commit = off"))
+
+    return engine
+
+
+@pytest.fixture
+async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """An engine on the test's PostgreSQL."""
+    engine = hurry(connect_postgres(settings, "test"))
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture
