@@ -1,11 +1,12 @@
 """Logs and metrics: one JSON line an event on standard error, every metric name in one place."""
 
 import logging
+import math
 import sys
 
 import structlog
 from opentelemetry.trace import format_trace_id, get_current_span
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 HTTP_SECONDS = Histogram(
     "tillroll_http_seconds",
@@ -25,10 +26,58 @@ ACCEPT_TO_RECORD_SECONDS = Histogram(
     "Seconds from acceptance to commit, by Redis' clock and the consumer's.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
 )
-LAG_ENTRIES = Gauge("tillroll_lag_entries", "Entries that the group has not been given yet. NaN = unknown.")
-PENDING_ENTRIES = Gauge("tillroll_pending_entries", "Entries given to a consumer and not acked.")
-OUTAGE_SECONDS = Gauge("tillroll_outage_seconds", "Seconds that the consumer has been holding its batch.")
-INTAKE_PAUSED_GAUGE = Gauge("tillroll_intake_paused", "1 while the dead-letter limit has paused intake.")
+
+CONSUMER = CollectorRegistry()
+"""What the consumer alone knows. The pages of other processes do not show it: their 0 would be taken for a fact.
+
+NaN = unknown: its source could not be asked, or has not been asked yet.
+"""
+
+
+def _known_to_consumer(name: str, meaning: str, *labels: str) -> Gauge:
+    gauge = Gauge(name, meaning, labels, registry=CONSUMER)
+    if not labels:
+        gauge.set(math.nan)
+    return gauge
+
+
+CONSUMER_READY = _known_to_consumer("tillroll_consumer_ready", "1 while /ready answers 200, as of this very scrape.")
+LAG_ENTRIES = _known_to_consumer("tillroll_lag_entries", "Entries that the group has not been given yet.")
+LAG_SECONDS = _known_to_consumer("tillroll_lag_seconds", "Age of the oldest of them; 0 = there is none.")
+PENDING_ENTRIES = _known_to_consumer("tillroll_pending_entries", "Entries given to a consumer and not acked.")
+OLDEST_PENDING_SECONDS = _known_to_consumer(
+    "tillroll_oldest_pending_seconds", "Age of the oldest of them; 0 = there is none."
+)
+STREAM_ENTRIES = _known_to_consumer("tillroll_stream_entries", "Entries in the stream, recorded ones too.")
+OVERLAY_EVENTS = _known_to_consumer(
+    "tillroll_overlay_events", "Accepted events that reads fold over the rows, as of the last walk through the keys."
+)
+OUTAGE_SECONDS = _known_to_consumer("tillroll_outage_seconds", "Seconds that the consumer has been holding its batch.")
+INTAKE_PAUSED_GAUGE = _known_to_consumer("tillroll_intake_paused", "1 while the dead-letter limit has paused intake.")
+DEAD_LETTERS = _known_to_consumer("tillroll_dead_letters", "Dead letters that wait for an operator.", "reason")
+REPLAYS = _known_to_consumer("tillroll_replays", "Replays and previews that are not finished.", "status")
+REPLAY_PLANNED_EVENTS = _known_to_consumer(
+    "tillroll_replay_planned_events", "Events of the replays that run, wait for the consumer or are paused."
+)
+REPLAY_SENT_EVENTS = _known_to_consumer("tillroll_replay_sent_events", "Those of them that were sent again.")
+REDIS_AOF_ENABLED = _known_to_consumer("tillroll_redis_aof_enabled", "1 while Redis keeps its append-only file.")
+REDIS_AOF_WRITE_OK = _known_to_consumer(
+    "tillroll_redis_aof_write_ok", "1 while its last write to the append-only file succeeded."
+)
+REDIS_AOF_PENDING_FSYNCS = _known_to_consumer("tillroll_redis_aof_pending_fsyncs", "Syncs of the file under way.")
+REDIS_AOF_DELAYED_FSYNCS = _known_to_consumer(
+    "tillroll_redis_aof_delayed_fsyncs", "Syncs of the file that the disk delayed since Redis started."
+)
+REDIS_MEMORY_BYTES = _known_to_consumer("tillroll_redis_memory_bytes", "Memory that Redis uses.")
+REDIS_MEMORY_LIMIT_BYTES = _known_to_consumer(
+    "tillroll_redis_memory_limit_bytes", "Memory at which Redis refuses what is new; 0 = no limit."
+)
+REDIS_NOEVICTION = _known_to_consumer(
+    "tillroll_redis_noeviction", "1 while Redis refuses instead of forgetting (maxmemory-policy noeviction)."
+)
+REDIS_EVICTED_KEYS = _known_to_consumer(
+    "tillroll_redis_evicted_keys", "Keys that Redis forgot for want of memory since it started."
+)
 
 
 def configure_logging(process: str) -> None:

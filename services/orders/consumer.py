@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -23,8 +24,14 @@ from services.orders import trim_stream
 from services.orders.claims import claim_stranded, ensure_group, take_own
 from services.orders.consumer_health import Health, health_routes
 from services.orders.entries import Entry, entry_of, keep_raw
-from services.orders.gauges import refresh_gauges
+from services.orders.gauges import (
+    refresh_overlay_gauge,
+    refresh_redis_gauges,
+    refresh_stream_gauges,
+    refresh_table_gauges,
+)
 from services.orders.intake import OUTAGE, Intake, Stopped
+from services.orders.overlay_count import OverlayCount
 from services.orders.reload_names import check_names
 from shared.events import Event
 from shared.observability import OUTAGE_SECONDS, configure_logging
@@ -38,6 +45,7 @@ _BLOCK = 2000  # ms a read waits for new entries; below the socket's time-out, o
 _SOCKET_TIMEOUT = 10.0  # seconds
 _DRAIN = 20.0  # seconds for the batch at hand when the process is asked to end
 _NAMES_EVERY, _GAUGES_EVERY, _TRIM_EVERY = 1.0, 5.0, 60.0  # seconds
+_OVERLAY_EVERY = 1.0  # seconds; a look walks some thousand keys, half a millisecond of Redis
 _BEGIN_AGAIN = 1.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -82,7 +90,9 @@ class ConsumerApp(AsgiFastStream):
             logger=log,
             lifespan=self._run_caretakers,
             on_shutdown=[self.intake.stop],  # a batch that is held would keep the process from ending
-            asgi_routes=health_routes(Health(self.engine, self.redis, self.intake, self._is_alive, self._is_begun)),
+            asgi_routes=health_routes(
+                Health(self.engine, self.redis, self.intake, settings, self._is_alive, self._is_begun)
+            ),
             asyncapi_path="/asyncapi",
             specification=AsyncAPI(title="Tillroll orders consumer", version="1"),
         )
@@ -135,7 +145,10 @@ class ConsumerApp(AsgiFastStream):
         self.tasks = [
             asyncio.create_task(_repeat(self._check_names, _NAMES_EVERY)),
             asyncio.create_task(_repeat(self._claim, claim_every)),
-            asyncio.create_task(_repeat(self._refresh_gauges, _GAUGES_EVERY)),
+            asyncio.create_task(_repeat(partial(refresh_stream_gauges, self.redis), _GAUGES_EVERY)),
+            asyncio.create_task(_repeat(partial(refresh_redis_gauges, self.redis), _GAUGES_EVERY)),
+            asyncio.create_task(_repeat(partial(refresh_table_gauges, self.engine), _GAUGES_EVERY)),
+            asyncio.create_task(_repeat(partial(refresh_overlay_gauge, self.redis, OverlayCount()), _OVERLAY_EVERY)),
             asyncio.create_task(_repeat(self._trim, _TRIM_EVERY)),
         ]
         yield
@@ -155,10 +168,6 @@ class ConsumerApp(AsgiFastStream):
         if self.is_begun:
             await claim_stranded(self.redis, self.settings, self.intake)
 
-    async def _refresh_gauges(self) -> None:
-        if self.is_begun:
-            await refresh_gauges(self.redis)
-
     async def _trim(self) -> None:
         result = await trim_stream.run_once(self.engine, self.redis, self.settings)
         if result.trimmed:
@@ -175,7 +184,8 @@ async def _repeat(step: Callable[[], Awaitable[None]], seconds: float) -> None:
         except OUTAGE as fault:
             told = f"{type(fault).__name__}: {fault}"[:500]
             if told != last:
-                log.warning("step_failed", extra={"step": step.__name__, "fault": told})
+                name = getattr(step, "func", step).__name__
+                log.warning("step_failed", extra={"step": name, "fault": told})
             last = told
         except Stopped:
             return

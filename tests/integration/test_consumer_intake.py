@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.claims import claim_stranded, ensure_group, take_own
 from services.orders.entries import Entry, entries_of, keep_raw
-from services.orders.gauges import refresh_gauges
+from services.orders.gauges import refresh_stream_gauges
 from services.orders.intake import Intake, Stopped
 from shared.events import Event, Status
 from shared.observability import LAG_ENTRIES, PENDING_ENTRIES
@@ -382,5 +382,5 @@ async def test_lag_and_pending_are_counted_also_where_redis_keeps_no_lag(
     for number in range(7):
         await accept(reader, a_checkout(f"user_{number}"))
     await read_new(reader, settings.consumer, 3)
-    await refresh_gauges(reader)
+    await refresh_stream_gauges(reader)
     assert (LAG_ENTRIES._value.get(), PENDING_ENTRIES._value.get()) == (4, 3)
