@@ -132,10 +132,16 @@ async def _truncate(database_url: str) -> None:
     connection = await asyncpg.connect(database_url, server_settings={"lock_timeout": "5s"})
     try:
         tables = await connection.fetch(
-            "SELECT quote_ident(tablename) FROM pg_tables"
-            " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            "SELECT relation.oid::regclass::text, relation.relkind = 'p' FROM pg_class relation"
+            " WHERE relation.relnamespace = 'public'::regnamespace AND relation.relkind IN ('r', 'p')"
+            " AND NOT relation.relispartition AND relation.relname <> 'alembic_version'"
         )
-        if tables:
-            await connection.execute(f"TRUNCATE {', '.join(row[0] for row in tables)} RESTART IDENTITY CASCADE")
+        full = [table for table, is_parted in tables if not is_parted or await _has_rows(connection, table)]
+        if full:  # the files of an empty partitioned table are many, and truncating it makes all of them anew
+            await connection.execute(f"TRUNCATE {', '.join(full)} RESTART IDENTITY CASCADE")
     finally:
         await connection.close()
+
+
+async def _has_rows(connection: "asyncpg.Connection[asyncpg.Record]", table: str) -> bool:
+    return bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"))

@@ -19,13 +19,13 @@ FROM orders WHERE user_id = ANY($1)
 """
 _ITEMS_TOTAL = """
 SELECT coalesce(sum(i.quantity * i.unit_price), 0)
-FROM order_items i JOIN orders o ON o.id = i.order_id WHERE o.user_id = ANY($1)
+FROM order_items i JOIN orders o ON o.id = i.order_id AND o.user_id = i.user_id WHERE o.user_id = ANY($1)
 """
 _EVENTS = "SELECT count(*) FROM events WHERE type = 'checkout.completed' AND user_id = ANY($1)"
 _BURIED = "SELECT count(*) FROM dead_letters WHERE user_id = ANY($1)"
 _ROWS = """
 SELECT o.id::text, o.user_id, o.total, i.product_id, i.quantity
-FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.user_id = ANY($1)
+FROM orders o JOIN order_items i ON i.order_id = o.id AND i.user_id = o.user_id WHERE o.user_id = ANY($1)
 """
 
 

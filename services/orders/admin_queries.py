@@ -72,8 +72,9 @@ async def list_all_orders(engine: AsyncEngine, filters: OrderFilters) -> Page:
     items = items_with(title=order_items.c.title, unitPrice=order_items.c.unit_price)
     statement = sa.select(orders, sa.literal(0).label("line"), items)
     if filters.product is not None:
-        bought = sa.select(order_items.c.order_id).where(order_items.c.product_id == filters.product)
-        statement = statement.where(orders.c.id.in_(bought))
+        bought = sa.select(order_items.c.order_id, order_items.c.user_id)
+        bought = bought.where(order_items.c.product_id == filters.product)
+        statement = statement.where(sa.tuple_(orders.c.id, orders.c.user_id).in_(bought))
     return await _read_page(
         engine, statement, [orders.c.created_at, orders.c.id], filters, lambda row: order_of(row).public()
     )
@@ -83,7 +84,7 @@ async def list_product_lines(engine: AsyncEngine, product_id: str, filters: Filt
     """Recorded line items of one product, with the order that each belongs to; raises Unavailable without Postgres."""
     statement = (
         sa.select(orders, order_items.c.line, order_items.c.title, order_items.c.unit_price, order_items.c.quantity)
-        .join(order_items, order_items.c.order_id == orders.c.id)
+        .join(order_items, sa.and_(order_items.c.order_id == orders.c.id, order_items.c.user_id == orders.c.user_id))
         .where(order_items.c.product_id == product_id)
     )
     return await _read_page(
@@ -136,7 +137,8 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
     if filters.until is not None:
         conditions.append(orders.c.created_at < filters.until)
     if filters.event is not None:
-        conditions.append(orders.c.id.in_(sa.select(events.c.order_id).where(events.c.event_id == filters.event)))
+        of_event = sa.select(events.c.order_id, events.c.user_id).where(events.c.event_id == filters.event)
+        conditions.append(sa.tuple_(orders.c.id, orders.c.user_id).in_(of_event))
     return conditions
 
 

@@ -94,16 +94,18 @@ async def _read_own(redis: Redis, engine: AsyncEngine, user_id: str, narrowed: s
     statement = sa.select(orders, items_with()).where(orders.c.user_id == user_id, wanted)
     async with postgres_or_unavailable(_AWAY), engine.connect() as connection:
         rows = {row.id: order_of(row) for row in await connection.execute(statement)}
-        ahead = await _moves_ahead(connection, [order_id for order_id in noted if order_id not in rows])
+        ahead = await _moves_ahead(connection, user_id, [order_id for order_id in noted if order_id not in rows])
     return OwnOrders(fold(rows.values(), [*ahead, *accepted]), is_partial)
 
 
-async def _moves_ahead(connection: AsyncConnection, order_ids: Sequence[UUID]) -> list[Accepted]:
+async def _moves_ahead(connection: AsyncConnection, user_id: str, order_ids: Sequence[UUID]) -> list[Accepted]:
     """Moves that are recorded, and so gone from the overlay, before their orders are: another consumer has those."""
     if not order_ids:
         return []
     statement = sa.select(events.c.event_id, events.c.accepted_at, sa.cast(events.c.payload, sa.Text)).where(
-        _is_one_of(events.c.order_id, order_ids), events.c.type == "order.status_changed"
+        events.c.user_id == user_id,
+        _is_one_of(events.c.order_id, order_ids),
+        events.c.type == "order.status_changed",
     )
     moves = await connection.execute(statement.order_by(events.c.accepted_at, events.c.event_id))
     return [Accepted(event_id, to_ms(accepted_at), decode(payload)) for event_id, accepted_at, payload in moves]
@@ -119,7 +121,8 @@ def items_with(**members: sa.ColumnElement[Any]) -> sa.Label[Any]:
     shown = {"id": order_items.c.product_id, "quantity": order_items.c.quantity, **members}
     line = sa.func.json_build_object(*(part for name, column in shown.items() for part in (name, column)))
     lines = sa.func.json_agg(aggregate_order_by(line, order_items.c.line), type_=JSON)
-    return sa.select(lines).where(order_items.c.order_id == orders.c.id).scalar_subquery().label("items")
+    of_order = order_items.c.order_id == orders.c.id, order_items.c.user_id == orders.c.user_id
+    return sa.select(lines).where(*of_order).scalar_subquery().label("items")
 
 
 def order_of(row: sa.Row[Any]) -> Order:

@@ -108,9 +108,10 @@ ORDER BY e.accepted_at, e.event_id LIMIT :page
 _JOINED_KEYS = """
 SELECT e.event_id, c.event_id, e.accepted_at, c.accepted_at, s.status, CAST(c.payload AS text),
        CAST(e.payload AS text)
-FROM events e JOIN events c ON c.event_id = e.order_id JOIN order_statuses s ON s.order_id = e.order_id
+FROM events e JOIN events c ON c.event_id = e.order_id AND c.user_id = e.user_id
+              JOIN order_statuses s ON s.order_id = e.order_id
 WHERE e.type = 'checkout.key_joined' AND c.type = 'checkout.completed'
-  AND c.user_id = e.user_id AND (e.accepted_at, e.event_id) > (:at, :after)
+  AND (e.accepted_at, e.event_id) > (:at, :after)
 ORDER BY e.accepted_at, e.event_id LIMIT :page
 """
 

@@ -1,6 +1,7 @@
 """The tables of the orders service. Their names and columns are public: outside tools read them.
 
-Owns the shape alone: migrations create it, record_events.py writes it, queries.py reads it.
+Owns the shape alone: migrations create it, record_events.py writes it, queries.py reads it. Orders, line items and
+events lie in partitions by user; `order_statuses` and `event_owners`, asked before the user is known, by their id.
 """
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ events = sa.Table(
     metadata,
     sa.Column("event_id", sa.Uuid, primary_key=True),
     sa.Column("type", sa.Text, nullable=False),
-    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("order_id", sa.Uuid, nullable=False),
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("payload", postgresql.JSON, nullable=False),
@@ -43,7 +44,7 @@ orders = sa.Table(
     "orders",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("total", _MONEY, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("created_at", _MOMENT, nullable=False),
@@ -61,13 +62,13 @@ orders = sa.Table(
 order_items = sa.Table(
     "order_items",
     metadata,
-    sa.Column("order_id", sa.Uuid, sa.ForeignKey("orders.id"), primary_key=True),
+    sa.Column("order_id", sa.Uuid, primary_key=True),  # references its order: each partition that of `orders`
     sa.Column("line", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("product_id", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("unit_price", _MONEY),
     sa.Column("quantity", sa.Integer, nullable=False),
-    sa.Column("user_id", sa.Text),
+    sa.Column("user_id", sa.Text, primary_key=True),
     sa.Index("order_items_by_product", "product_id", "order_id"),
     comment="The line items as bought. unit_price is the catalogue's at acceptance; null = unknown.",
 )

@@ -135,7 +135,7 @@ async def test_what_only_postgres_refuses_is_found_and_buried_alone(engine: Asyn
         ("SELECT CAST(:value AS smallint)", 99_999, True),
         ("SELECT CAST(:value AS uuid[])", ["order 66"], True),
         ("SELECT CAST(CAST(:value AS text) AS json)", "{", True),
-        ("INSERT INTO order_items VALUES (CAST(:value AS uuid), 1, '1', 'Mat', 1, 1)", KNOWN, True),
+        ("INSERT INTO order_items VALUES (CAST(:value AS uuid), 1, '1', 'Mat', 1, 1, 'ada')", KNOWN, True),
         ("SELECT CAST(:value AS text) FROM no_such_table", "a", False),
         ("SET LOCAL statement_timeout = 1; SELECT pg_sleep(5)", None, False),
     ],

@@ -41,7 +41,13 @@ async def record(connection: "asyncpg.Connection[asyncpg.Record]", plan: Sequenc
         for line, (product, quantity) in enumerate(checkout.items.items()):
             price = next(entry["price"] for entry in CATALOG if entry["id"] == product)
             await connection.execute(
-                "INSERT INTO order_items VALUES ($1, $2, $3, '', $4, $5)", order_id, line, product, price, quantity
+                "INSERT INTO order_items VALUES ($1, $2, $3, '', $4, $5, $6)",
+                order_id,
+                line,
+                product,
+                price,
+                quantity,
+                checkout.user,
             )
         order = {"id": str(order_id), "total": float(checkout.total), "status": "processing"}
         late = {**order, "status": "paid"}
@@ -67,9 +73,13 @@ DOUBLE = """
 WITH copy AS (
     INSERT INTO orders SELECT gen_random_uuid(), user_id, total, status, created_at FROM orders LIMIT 1 RETURNING *
 )
-INSERT INTO order_items SELECT copy.id, i.line, i.product_id, i.title, i.unit_price, i.quantity
+INSERT INTO order_items SELECT copy.id, i.line, i.product_id, i.title, i.unit_price, i.quantity, i.user_id
 FROM copy, orders o JOIN order_items i ON i.order_id = o.id
 WHERE o.id = (SELECT id FROM orders LIMIT 1)
+"""
+MISTAKE_THE_OWNER = """
+SET session_replication_role = replica; -- the foreign key of the line items would refuse it
+UPDATE orders SET user_id = 'mallory' WHERE id = (SELECT id FROM orders LIMIT 1);
 """
 LOSE = "TRUNCATE orders, order_items"
 
@@ -82,7 +92,7 @@ LOSE = "TRUNCATE orders, order_items"
         (DOUBLE, "2 rows, must be one"),
         ("UPDATE orders SET total = total + 1 WHERE id = (SELECT id FROM orders LIMIT 1)", "total of the orders"),
         ("UPDATE order_items SET quantity = quantity + 1", "total of the line items"),
-        ("UPDATE orders SET user_id = 'mallory' WHERE id = (SELECT id FROM orders LIMIT 1)", "0 rows, must be one"),
+        (MISTAKE_THE_OWNER, "0 rows, must be one"),
         ("UPDATE order_items SET product_id = '2'", "is recorded as"),
         ("DELETE FROM events", "events: 0, must be 4"),
         (

@@ -36,7 +36,7 @@ async def read_rows(engine: AsyncEngine) -> dict[UUID, Row]:
             *(sa.func.array_agg(column) for column in lines),
         )
         .outerjoin(order_items, order_items.c.order_id == orders.c.id)
-        .group_by(orders.c.id)
+        .group_by(orders.c.id, orders.c.user_id, orders.c.total, orders.c.status)
     )
     async with engine.connect() as connection:
         return {

@@ -7,7 +7,7 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-_PARTITIONS = 8
+_PARTITIONS = 4
 
 _UP = """
 ALTER TABLE order_items ADD COLUMN user_id text;
