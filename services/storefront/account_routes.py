@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from services.storefront.checkout_routes import titles
 from services.storefront.pages import HEADERS, Pages, go_to, page, page_router, way_back
 from services.storefront.visit import open_visit
-from shared.auth import COOKIE
+from shared.auth import COOKIE, Role
 from shared.errors import ApiError
 from shared.issuer import DEVELOPMENT_LIFETIME, issue_development_token
 from shared.settings import Settings
@@ -50,9 +50,10 @@ async def sign_in(request: Request) -> Response:
     async with request.form() as form:
         pages.forms.check(request, form, None)
         name, target = str(form.get("name", "")).strip(), way_back(str(form.get("next", "")))
-        is_admin = form.get("role") == "admin"
+        chosen = str(form.get("role", ""))
     try:
-        token = issue_development_token(settings, name, is_admin)
+        role = Role(chosen) if chosen in set(Role) else None
+        token = issue_development_token(settings, name, chosen == "admin", role)
     except ValidationError:
         fault = "Please enter a name of 1 to 255 characters."
         visit = await open_visit(request)

@@ -7,10 +7,13 @@ from fastapi import FastAPI
 
 from services.storefront import (
     account_routes,
-    admin_routes,
     browse_routes,
     cart_routes,
     checkout_routes,
+    console_letter_routes,
+    console_look_routes,
+    console_reconcile_routes,
+    console_replay_routes,
     graphql_routes,
 )
 from services.storefront.api import Api
@@ -24,7 +27,10 @@ ROUTERS = (
     cart_routes.router,
     checkout_routes.router,
     account_routes.router,
-    admin_routes.router,
+    console_look_routes.router,
+    console_letter_routes.router,
+    console_replay_routes.router,
+    console_reconcile_routes.router,
 )
 
 

@@ -39,7 +39,7 @@ HEADERS = {
     "Cache-Control": "private, no-store",  # carts and tokens: going back must show what is true now
 }
 ASSET_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-ASSETS = ("styles.css", "shop.js", "exhibit.js", "favicon.svg")
+ASSETS = ("styles.css", "shop.js", "exhibit.js", "favicon.svg", "console.css", "console.js", "console-charts.js")
 
 
 class Pages:
@@ -144,11 +144,11 @@ def go_to(path: str) -> Response:
     return RedirectResponse(path, 303, HEADERS)
 
 
-def to_sign_in(request: Request) -> Response:
-    """To the sign-in and, after it, back to this page."""
+def to_sign_in(request: Request, after_form: str = "/my-purchases") -> Response:
+    """To the sign-in and, after it, back to this page; a form's answer is no page to come back to."""
     if request.method == "GET":
         return RedirectResponse(f"/sign-in?next={quote(here(request), safe='/')}", 307, HEADERS)
-    return go_to("/sign-in?next=/my-purchases")
+    return go_to(f"/sign-in?next={after_form}")
 
 
 def show_money(amount: Decimal | float) -> str:

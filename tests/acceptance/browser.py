@@ -40,13 +40,13 @@ class Shopper:
         self.page.goto(self.url + path)
         return self.page
 
-    def sign_in(self, is_admin: bool = False) -> None:
-        """Signs in at the page that asks for it, or at the sign-in page."""
+    def sign_in(self, role: str = "") -> None:
+        """Signs in at the page that asks for it, or at the sign-in page, as a shopper or in an operator's `role`."""
         if "/sign-in" not in self.page.url:
             self.go("/sign-in")
         self.page.get_by_label("Name or e-mail").fill(self.name)
-        if is_admin:
-            self.page.get_by_label("As an operator").check()
+        if role:
+            self.page.get_by_label("Role").select_option(role)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.wait_for_url(lambda url: "/sign-in" not in url)
 

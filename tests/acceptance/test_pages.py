@@ -68,7 +68,7 @@ def test_the_signed_out_are_led_to_the_sign_in_and_back(running: System, anna: S
     assert answer.headers["Location"].startswith("/sign-in?next=/")
     anna.add("2")
     anna.go(path)
-    anna.sign_in(is_admin=True)
+    anna.sign_in("admin")
     assert anna.page.url == running.url + path
 
 
@@ -83,7 +83,7 @@ def test_the_admin_page_is_for_operators(new_shopper: NewShopper) -> None:
     anna.review()
     anna.confirm()
     [order] = anna.orders()
-    olga.sign_in(is_admin=True)
+    olga.sign_in("admin")
     olga.page.get_by_role("link", name="Admin").click()
     olga.page.get_by_label("User").fill(anna.name)
     row = olga.page.get_by_role("row", name=re.compile(order["id"]))

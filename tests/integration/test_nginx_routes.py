@@ -15,6 +15,7 @@ SAMPLES = {
     "session_id": ["3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f", "not%20a%20uuid", "caf%C3%A9", "a%0A"],
     "order_id": ["3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f", "x"],
     "letter_id": ["17", "x"],
+    "entry_id": ["1795369076159-0", "x"],
     "run_id": ["3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f", "x"],
     "product_id": ["1", "no-such", "%F0%9F%8E%A7"],
     "name": ["shop.js", "caf%C3%A9"],
