@@ -111,7 +111,8 @@ class InFlightLimit:
     """At most `limit` requests at once; one more is a 503 at once instead of a place in a queue without end.
 
     What the platform asks passes always. A call that this process makes to itself is part of the request within
-    which it makes it.
+    which it makes it. A stream of events gives its place back when it begins: it is idle from then on, and has a limit
+    of its own (TILLROLL_MAX_STREAMS).
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -128,12 +129,27 @@ class InFlightLimit:
             await error_response(Unavailable("Too busy right now, please retry"))(scope, receive, send)
             return
         self._in_flight += 1
+        places = 1
+
+        async def send_or_give_back(message: Message) -> None:
+            nonlocal places
+            if message["type"] == "http.response.start" and _begins_a_stream(message):
+                self._in_flight -= places
+                places = 0
+            await send(message)
+
         within = _is_within_request.set(True)
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, send_or_give_back)
         finally:
             _is_within_request.reset(within)
-            self._in_flight -= 1
+            self._in_flight -= places
+
+
+def _begins_a_stream(start: Message) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream") for name, value in start.get("headers", ())
+    )
 
 
 def build_app(

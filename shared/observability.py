@@ -17,6 +17,7 @@ HTTP_SECONDS = Histogram(
 ACCEPTED = Counter("tillroll_accepted", "Checkouts accepted: the answer was 201.")
 DUPLICATES = Counter("tillroll_duplicates", "Submissions answered with an order that was known.", ["known_by"])
 SHED = Counter("tillroll_shed", "Requests refused at once for too much load, or for too little memory.", ["why"])
+EVENT_STREAMS = Gauge("tillroll_event_streams", "Open streams of live order status.")
 RECORDED = Counter("tillroll_recorded", "Events committed to the archive for the first time.", ["type"])
 REDELIVERED = Counter("tillroll_redelivered", "Entries whose event was in the archive already.", ["why"])
 BURIED = Counter("tillroll_buried", "Entries that became dead letters.", ["reason"])

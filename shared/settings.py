@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     """Requests that one HTTP process works on at once. At 130 a second, a slow machine's rate, the last one admitted
     is answered in 2 s, within the patience of Redis' connection pool and of every client."""
 
+    max_streams: Annotated[int, Field(ge=1)] = 1000
+    """Streams of live order status that one process keeps open. Each holds a socket and some 100 KiB at worst."""
+
     origins: Annotated[list[str], NoDecode] = ["*"]
     catalog: Path | None = None
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from services.cart.app import prepare as prepare_catalog
 from services.gateway.routes import ROUTERS, allowed_methods
+from services.orders.app import prepare as prepare_orders
 from services.storefront.api import Api
 from services.storefront.app import prepare as prepare_storefront
 from shared.errors import ApiError
@@ -44,6 +45,7 @@ def create_app() -> ASGIApp:
 
 def _prepare(app: FastAPI) -> None:
     prepare_catalog(app)
+    prepare_orders(app)
     prepare_storefront(app, Api.within(app))
 
 

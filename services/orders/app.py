@@ -2,12 +2,22 @@
 
 from fastapi import FastAPI
 
-from services.orders import admin_routes, inspection_routes, operations_routes, overview_routes, replay_routes, routes
+from services.orders import (
+    admin_routes,
+    event_routes,
+    inspection_routes,
+    operations_routes,
+    overview_routes,
+    replay_routes,
+    routes,
+)
+from services.orders.follow_stream import Follower
 from shared.http import build_app
 from shared.settings import Settings, load_settings
 
 ROUTERS = (
     routes.router,
+    event_routes.router,
     admin_routes.router,
     inspection_routes.router,
     operations_routes.router,
@@ -18,7 +28,12 @@ ROUTERS = (
 
 def build(settings: Settings) -> FastAPI:
     """The app over `settings`."""
-    return build_app("orders", settings, ROUTERS, uses_postgres=True)
+    return build_app("orders", settings, ROUTERS, uses_postgres=True, prepare=prepare)
+
+
+def prepare(app: FastAPI) -> None:
+    """Puts the follower of the stream where the routes look for it."""
+    app.state.follower = Follower(app.state.redis, app.state.settings.max_streams)
 
 
 def create_app() -> FastAPI:

@@ -28,6 +28,7 @@ from tests.contract.place import Place
 from tests.contract.shopper import Shopper
 
 EXAMPLES = int(os.environ.get("TILLROLL_FUZZ_EXAMPLES", "0"))
+ENDLESS = {"GET /api/orders/events"}  # its answer has no end to wait for; test_order_events.py reads it
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -50,7 +51,7 @@ def test_every_public_operation_is_documented(operations: dict[str, APIOperation
     assert {label.replace(":whole}", "}") for label in _documented()} == operations.keys()
 
 
-@pytest.mark.parametrize("label", sorted(label.replace(":whole}", "}") for label in _documented()))
+@pytest.mark.parametrize("label", sorted({label.replace(":whole}", "}") for label in _documented()} - ENDLESS))
 def test_no_invented_request_makes_it_fail_or_answer_what_it_does_not_document(
     place: Place, operations: dict[str, APIOperation], anna: Shopper, admin: Shopper, visitor: Shopper, label: str
 ) -> None:
