@@ -9,10 +9,11 @@ from services.orders.dead_letters import Reason
 from services.orders.entries import Entry
 from shared.errors import Unrecordable
 from shared.events import CheckoutCompleted, Event, content_hash, decode
-from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD
+from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, TRACEPARENT
 
 _EVENT_ID, _ACCEPTED_AT, _PAYLOAD = EVENT_ID.encode(), ACCEPTED_AT.encode(), PAYLOAD.encode()
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MILLISECONDS = re.compile(rb"[0-9]{1,15}")
 _LAST_MOMENT = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp() * 1000)  # what Python and Postgres can both hold
 
@@ -63,3 +64,9 @@ def readable_uuid(entry: Entry, field: str) -> UUID | None:
     """The UUID in `field`; None = there is no such field, or something else in it."""
     name = entry.field(field)
     return UUID(name.decode()) if name is not None and _UUID.fullmatch(name) else None
+
+
+def readable_traceparent(entry: Entry) -> str | None:
+    """The trace that an entry says it was accepted in; None = it says none, or something else."""
+    trace = entry.field(TRACEPARENT)
+    return trace.decode() if trace is not None and _TRACEPARENT.fullmatch(trace) else None

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.orders.dead_letters import DeadLetter, Reason, bury
 from services.orders.entries import Entry, moment
-from services.orders.parse_entry import Arrival, parse_entry, readable_event_id
+from services.orders.parse_entry import Arrival, parse_entry, readable_event_id, readable_traceparent
 from services.orders.write_orders import write_orders
 from shared.errors import Unrecordable
 from shared.events import CheckoutCompleted
@@ -145,12 +145,14 @@ async def _claim_ids(connection: AsyncConnection, arrivals: Sequence[Arrival]) -
 
 
 _ARCHIVE = text("""
-INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
-SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at, :consumer
+INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer,
+                    traceparent)
+SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at, :consumer,
+       traceparent
 FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:user_ids AS text[]), CAST(:order_ids AS uuid[]),
             CAST(:hashes AS text[]), CAST(:payloads AS text[]), CAST(:streams AS text[]), CAST(:entry_ids AS text[]),
-            CAST(:accepted_ats AS timestamptz[]))
-     AS event (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at)
+            CAST(:accepted_ats AS timestamptz[]), CAST(:traceparents AS text[]))
+     AS event (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, traceparent)
 ORDER BY event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id
@@ -186,6 +188,7 @@ async def _archive(
             "streams": [row.entry.stream for row in rows],
             "entry_ids": [row.entry.entry_id for row in rows],
             "accepted_ats": [moment(row.accepted_at) for row in rows],
+            "traceparents": [readable_traceparent(row.entry) for row in rows],
             "consumer": consumer,
         },
     )

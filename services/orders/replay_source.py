@@ -24,7 +24,7 @@ from services.orders.queries import to_ms
 from services.orders.tables import events
 from shared.errors import Unrecordable
 from shared.events import CheckoutCompleted, ProductId, UserId
-from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, STREAM
+from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, STREAM, TRACEPARENT
 
 REPLAY, REPLAY_OF = "replay", "replay_of"
 """Fields that a replay adds to an entry: its run id, and what it is a copy of."""
@@ -176,7 +176,8 @@ _SEQUENCE = sa.cast(sa.func.split_part(events.c.entry_id, "-", 2), sa.BigInteger
 
 async def _read_archive(engine: AsyncEngine, chosen: ReplayRange, bound: str, position: str, size: int) -> SourcePage:
     """In the order of acceptance."""
-    statement = sa.select(events.c.event_id, events.c.accepted_at, sa.cast(events.c.payload, sa.Text).label("payload"))
+    payload = sa.cast(events.c.payload, sa.Text).label("payload")
+    statement = sa.select(events.c.event_id, events.c.accepted_at, payload, events.c.traceparent)
     statement = statement.where(events.c.recorded_at <= datetime.fromisoformat(bound), *_conditions(chosen))
     if position:
         microseconds, _, event_id = position.partition("/")
@@ -185,15 +186,17 @@ async def _read_archive(engine: AsyncEngine, chosen: ReplayRange, bound: str, po
     statement = statement.order_by(events.c.accepted_at, events.c.event_id).limit(size)
     async with engine.connect() as connection:
         rows = (await connection.execute(statement)).all()
-    originals = [_from_archive(row.event_id, row.accepted_at, row.payload) for row in rows]
+    originals = [_from_archive(row.event_id, row.accepted_at, row.payload, row.traceparent) for row in rows]
     if rows:
         position = f"{(rows[-1].accepted_at - moment(0)) // timedelta(microseconds=1)}/{rows[-1].event_id}"
     return SourcePage(originals, position, is_last=len(rows) < size)
 
 
-def _from_archive(event_id: UUID, accepted_at: datetime, payload: str) -> Original:
-    texts = ((EVENT_ID, str(event_id)), (PAYLOAD, payload), (ACCEPTED_AT, str(to_ms(accepted_at))))
-    return Original(str(event_id), tuple((name.encode(), value.encode()) for name, value in texts), event_id)
+def _from_archive(event_id: UUID, accepted_at: datetime, payload: str, traceparent: str | None) -> Original:
+    texts = {EVENT_ID: str(event_id), PAYLOAD: payload, ACCEPTED_AT: str(to_ms(accepted_at))}
+    if traceparent is not None:
+        texts[TRACEPARENT] = traceparent
+    return Original(str(event_id), tuple((name.encode(), value.encode()) for name, value in texts.items()), event_id)
 
 
 def _conditions(chosen: ReplayRange) -> list[sa.ColumnElement[bool]]:

@@ -27,6 +27,7 @@ events = sa.Table(
     sa.Column("accepted_at", _MOMENT, nullable=False),
     sa.Column("recorded_at", _MOMENT, nullable=False, server_default=_NOW),
     sa.Column("consumer", sa.Text),
+    sa.Column("traceparent", sa.Text),
     sa.Index("events_by_order", "order_id"),
     sa.Index("events_by_acceptance", "accepted_at", "event_id"),
     comment="Archive and dedupe key: one row for each fact, as it was accepted. Every other table is made from it.",

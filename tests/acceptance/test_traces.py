@@ -25,9 +25,9 @@ def traced(collector: Collector) -> Iterator[System]:
         yield system.start()
 
 
-def record_of(collector: Collector, order_id: str, outcome: str) -> Exported:
-    [record] = collector.wait_for("record", tillroll_event_id=order_id, tillroll_outcome=outcome)
-    return record
+def records_of(collector: Collector, event_id: str, outcome: str, count: int = 1) -> list[Exported]:
+    """What the consumer told, each time it met the event, in the trace that the event was accepted in."""
+    return collector.wait_for("record", count, tillroll_event_id=event_id, tillroll_outcome=outcome)
 
 
 def batch_of(collector: Collector, record: Exported) -> Exported:
@@ -45,7 +45,7 @@ def test_a_trace_holds_the_whole_path_of_an_order_and_of_its_replay(traced: Syst
     answer = traced.order("ada", {"2": 1}, 149, traceparent=HEADER, Idempotency_Key="key-of-the-traced")
     assert answer.status_code == 201, answer.text
     order_id = answer.json()["data"]["id"]
-    record = record_of(collector, order_id, "recorded")
+    [record] = records_of(collector, order_id, "recorded")
     assert record.trace_id == BROWSER
     assert collector.path_to(record) == ["POST /api/orders", "accept order", "record"]
     [request] = collector.find("POST /api/orders", BROWSER, http_response_status_code=201)
@@ -61,11 +61,12 @@ def test_a_trace_holds_the_whole_path_of_an_order_and_of_its_replay(traced: Syst
         statements_of(collector, batch)
     )
 
-    replay = traced.run("replay", "run", "--event", order_id, "--why", "to see its trace", "--json")
-    assert replay.returncode == 0, replay.stderr
-    again = record_of(collector, order_id, "duplicate")
-    assert again.parent_id == accepted.span_id, "what is done again is told in the trace of the order"
-    assert (accepted.trace_id, accepted.span_id) in batch_of(collector, again).links
-    assert "INSERT events" in statements_of(collector, batch_of(collector, again))
-    [page] = collector.wait_for("replay page", tillroll_replay=again.attributes["tillroll.replay"])
-    assert page.links == ((accepted.trace_id, accepted.span_id),)
+    for number, source in enumerate(("stream", "archive"), 1):
+        replay = traced.run("replay", "run", "--source", source, "--event", order_id, "--why", "to see its trace")
+        assert replay.returncode == 0, replay.stderr
+        again = records_of(collector, order_id, "duplicate", number)[-1]
+        assert again.parent_id == accepted.span_id, "what is done again is told in the trace of the order"
+        assert (accepted.trace_id, accepted.span_id) in batch_of(collector, again).links
+        assert "INSERT event_owners" in statements_of(collector, batch_of(collector, again))
+        [page] = collector.wait_for("replay page", tillroll_replay=again.attributes["tillroll.replay"])
+        assert page.links == ((accepted.trace_id, accepted.span_id),)
