@@ -97,9 +97,35 @@ class StatusChanged(Wire):
     status: Literal[Status.PAID, Status.CANCELLED]
 
 
-Event = CheckoutCompleted | KeyJoined | StatusChanged
-_EVENT: TypeAdapter[Event] = TypeAdapter(
-    Annotated[Event, Field(discriminator="type")],
+class PaymentOpened(Wire):
+    """A payment session was opened for an order, which may not be accepted yet: then `checkout` is what it will be.
+
+    `slot` is where the session's order is remembered until `expires_at`, in milliseconds since 1970.
+    """
+
+    type: Literal["checkout.payment_opened"] = "checkout.payment_opened"
+    version: Literal[1] = 1
+    user_id: UserId
+    order_id: UUID
+    payment_session_id: Annotated[str, _text(255)]
+    expires_at: Annotated[int, Field(ge=0, lt=10**15)]
+    slot: UUID
+    checkout: CheckoutCompleted
+
+
+class PaymentUnusable(Wire):
+    """Money that was reported and fits no order. It is never recorded: decoding it says why it is a dead letter."""
+
+    type: Literal["payment.unusable"] = "payment.unusable"
+    version: Literal[1] = 1
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
+    detail: Annotated[str, _text(2000)]
+    content: str
+
+
+Event = CheckoutCompleted | KeyJoined | StatusChanged | PaymentOpened
+_EVENT: TypeAdapter[Event | PaymentUnusable] = TypeAdapter(
+    Annotated[Event | PaymentUnusable, Field(discriminator="type")],
     config=ConfigDict(hide_input_in_errors=True),  # an error may be logged, a shopper's name may not
 )
 
@@ -114,17 +140,25 @@ def canonical(value: Any) -> bytes:
     return pydantic_core.to_json(value)
 
 
-def encode(event: Event) -> bytes:
+def status_event_id(user_id: str, order_id: UUID, status: str) -> UUID:
+    """The id of an order's move to `status`, whoever asks for it: it can be made once."""
+    return event_id_of("status", user_id, str(order_id), status)
+
+
+def encode(event: Event | PaymentUnusable) -> bytes:
     """The payload of `event`."""
     return event.model_dump_json(exclude_defaults=False).encode()
 
 
 def decode(payload: bytes | str) -> Event:
-    """The event in `payload`; raises Unrecordable(`undecodable`) with every fault that was found."""
+    """The event in `payload`; raises Unrecordable: `undecodable` with every fault that was found, or as it says."""
     try:
-        return _EVENT.validate_json(payload)
+        event = _EVENT.validate_json(payload)
     except ValueError as fault:
         raise Unrecordable("undecodable", str(fault)[:2000]) from fault
+    if isinstance(event, PaymentUnusable):
+        raise Unrecordable(event.reason, event.detail)
+    return event
 
 
 def content_hash(event: Event) -> str:
@@ -140,6 +174,8 @@ def content_hash(event: Event) -> str:
             parts = (event.type, event.user_id, str(event.order_id), str(event.key))
         case StatusChanged():
             parts = (event.type, event.user_id, str(event.order_id), event.status)
+        case PaymentOpened():
+            parts = (event.type, event.user_id, str(event.order_id), event.payment_session_id)
     return hashlib.sha256(canonical(parts)).hexdigest()
 
 

@@ -16,6 +16,7 @@ HTTP_SECONDS = Histogram(
 )
 ACCEPTED = Counter("tillroll_accepted", "Checkouts accepted: the answer was 201.")
 DUPLICATES = Counter("tillroll_duplicates", "Submissions answered with an order that was known.", ["known_by"])
+PAYMENTS = Counter("tillroll_payments", "Signed webhooks of Stripe, by what came of them.", ["outcome"])
 SHED = Counter("tillroll_shed", "Requests refused at once for too much load, or for too little memory.", ["why"])
 EVENT_STREAMS = Gauge("tillroll_event_streams", "Open streams of live order status.")
 RECORDED = Counter("tillroll_recorded", "Events committed to the archive for the first time.", ["type"])

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -66,6 +66,14 @@ class Settings(BaseSettings):
     dead_letter_limit: Annotated[int, Field(ge=1)] = 100  # burials in a row that pause intake
     stream_retention: Annotated[float, Field(ge=0)] = 3600.0  # seconds an archived entry stays in the stream
 
+    stripe_secret_key: SecretStr | None = None  # opens payment sessions; None = payments are not configured
+    stripe_webhook_secret: SecretStr | None = None  # of the webhook's signatures
+    stripe_api_url: str = "https://api.stripe.com"
+    stripe_currency: Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")] = "usd"  # one that has cents
+    stripe_success_url: str = "http://localhost:8000/checkout/success?session_id={CHECKOUT_SESSION_ID}"
+    stripe_cancel_url: str = "http://localhost:8000/checkout/pay"
+    pay_by_card: bool | None = None  # whether the storefront's pages lead to Stripe; None = where the secret key is set
+
     form_secret: SecretStr | None = None  # signs form tokens; None = one kept in data_dir, for a single machine
     sign_in_url: str | None = None  # the issuer's own page (Clerk's); None = the local issuer's, in development alone
     sign_up_url: str | None = None
@@ -76,6 +84,17 @@ class Settings(BaseSettings):
     def split_commas(cls, value: object) -> object:
         """Lists are comma separated in the environment."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("stripe_secret_key", "stripe_webhook_secret", mode="before")
+    @classmethod
+    def empty_is_none(cls, value: object) -> object:
+        """An empty variable is one that is not set."""
+        return value or None
+
+    @property
+    def leads_to_stripe(self) -> bool:
+        """Whether the storefront's shoppers pay at Stripe."""
+        return self.stripe_secret_key is not None if self.pay_by_card is None else self.pay_by_card
 
     @property
     def signs_in_here(self) -> bool:

@@ -44,6 +44,9 @@ class CartName:
     session: str
     generation: str | None
 
+    def __str__(self) -> str:
+        return f"{self.session}.{self.generation}" if self.generation else self.session
+
 
 def parse_session(text: str) -> str | None:
     """A cart session id in lower case, or None. The whole string must be a UUID."""

@@ -106,8 +106,8 @@ MUTATIONS = (
         (
             Edit(
                 "services/checkout/accept_order.lua",
-                "redis.call('XADD', KEYS[2], '*',",
-                "redis.call('XADD', KEYS[2], 'MAXLEN', '32', '*',",
+                "redis.call('XADD', KEYS[2], '*', 'event_id', event_id,",
+                "redis.call('XADD', KEYS[2], 'MAXLEN', '32', '*', 'event_id', event_id,",
             ),
         ),
     ),

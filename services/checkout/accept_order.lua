@@ -10,17 +10,24 @@
 --       13 expected generation  14 expected content or version  15 items left ('' = as they are)  16 their content
 --       17 cart ttl ms  18 tail of the purchase's line  19 orders that keep their names, separated by blanks
 --       20 orders whose record has ended: not even the key stands for them  21 traceparent of the entry or ''
+--       22 position of the payment slot: a payment session binds it, accepting does not
+--       23 order that the caller knows to be reserved for a payment session, or ''
+--       24 ms to reserve the event id for a payment session ('' = accept)  25 cart that the session is for
+--       26 payment session that paid, or ''  27 event id of the payment  28 its payload
 -- Answers: {'not_loaded'} | {'known', event id, position of the name}
 --        | {'borne', event id}: a name that was not consulted has a bearer of unknown standing
---        | {'look', TIME in us, cart fields...} | {'accepted', TIME in ms}
+--        | {'look', TIME in us, cart fields...} | {'accepted', TIME in ms} | {'reserved'}
 local names, consulted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local event_id = ARGV[5]
+local slot = tonumber(ARGV[22])
 local cart = KEYS[6 + names]
+local record = redis.call('HMGET', KEYS[4], 'payload', 'draft')
 
 local function bearer_of(position)
   local bearer = redis.call('GET', KEYS[5 + position])
   local is_key = position == 1 and ARGV[9] ~= ''
-  if bearer and not string.find(is_key and ARGV[20] or ARGV[4], bearer, 1, true) then
+  local is_reserved_here = bearer == ARGV[23] and not record[1]
+  if bearer and not is_reserved_here and not string.find(is_key and ARGV[20] or ARGV[4], bearer, 1, true) then
     return bearer
   end
 end
@@ -55,16 +62,25 @@ end
 if event_id == '' or not is_as_read then
   return {'look', time[1] .. string.format('%06d', time[2]), unpack(fields, 1, 5)}
 end
-if redis.call('HEXISTS', KEYS[4], 'payload') == 1 then
+if record[1] or (record[2] and ARGV[23] ~= event_id) then
   return {'known', event_id, -1}
+end
+if ARGV[24] ~= '' then
+  if not bearer_of(slot) then
+    redis.call('SET', KEYS[5 + slot], event_id, 'PX', ARGV[24])
+  end
+  redis.call('HSET', KEYS[4], 'user', ARGV[7], 'fingerprint', ARGV[8], 'key', ARGV[9],
+    'draft', ARGV[6], 'cart', ARGV[25])
+  redis.call('PEXPIRE', KEYS[4], ARGV[24])
+  return {'reserved'}
 end
 local free = {}
 for position = ARGV[3] == 'off' and 1 or 0, names do
   local bearer = bearer_of(position)
-  if bearer and not string.find(ARGV[19], bearer, 1, true) then
+  if bearer and position ~= slot and not string.find(ARGV[19], bearer, 1, true) then
     return {'borne', bearer}
   end
-  free[position] = not bearer
+  free[position] = not bearer and position ~= slot
 end
 
 local now = time[1] .. string.format('%03d', math.floor(time[2] / 1000))
@@ -74,7 +90,16 @@ redis.call('HSET', KEYS[3], event_id, '{"accepted_at":' .. now .. ',"event":' ..
 redis.call('HSET', KEYS[4], 'user', ARGV[7], 'fingerprint', ARGV[8], 'key', ARGV[9],
   'accepted_at', now, 'payload', ARGV[6])
 redis.call('HSETNX', KEYS[4], 'status', 'processing')
+redis.call('HDEL', KEYS[4], 'draft', 'cart')
 redis.call('PEXPIRE', KEYS[4], ARGV[10])
+if ARGV[26] ~= '' then
+  redis.call('XADD', KEYS[2], '*', 'event_id', ARGV[27], 'payload', ARGV[28], 'accepted_at', now, unpack(trace))
+  redis.call('HSET', KEYS[3], ARGV[27], '{"accepted_at":' .. now .. ',"event":' .. ARGV[28] .. '}')
+  redis.call('HSET', KEYS[4], 'paid_by', ARGV[26])
+  if redis.call('HGET', KEYS[4], 'status') == 'processing' then
+    redis.call('HSET', KEYS[4], 'status', 'paid')
+  end
+end
 for position = 1, names do
   if free[position] then
     redis.call('SET', KEYS[5 + position], event_id, 'PX', ARGV[10])

@@ -3,14 +3,14 @@
 from fastapi import FastAPI
 
 from services.cart.app import prepare
-from services.checkout import routes
+from services.checkout import payment_routes, routes
 from shared.http import build_app
 from shared.settings import Settings, load_settings
 
 
 def build(settings: Settings) -> FastAPI:
     """The app over `settings`."""
-    return build_app("checkout", settings, [routes.router], prepare=prepare)
+    return build_app("checkout", settings, [routes.router, payment_routes.router], prepare=prepare)
 
 
 def create_app() -> FastAPI:

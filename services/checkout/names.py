@@ -1,7 +1,7 @@
 """The names of a checkout: what a retry is known by. Pure; decides nothing.
 
-Strongest first: the client's idempotency key, the cart's generation, the window of a keyless submission. The user
-is part of every name. A name's digest is its key in Redis, and the strongest fresh name's digest is the event id.
+Strongest first: the client's idempotency key, the payment session, the cart's generation, the window of a keyless
+submission. The user is part of every name. A name's digest is its key in Redis; the event id is made of the first one.
 """
 
 import hashlib
@@ -31,6 +31,11 @@ def fingerprint(items: Sequence[CartItem], total: Decimal) -> str:
 def key_name(user_id: str, key: str) -> UUID:
     """The client's own name for its checkout."""
     return event_id_of("key", user_id, key)
+
+
+def payment_slot(user_id: str, print_: str) -> UUID:
+    """Where the order of the present payment session for this content is remembered."""
+    return event_id_of("payment", user_id, print_)
 
 
 def cart_name(user_id: str, cart: CartName, print_: str) -> UUID:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.cart.model import CartItem, CartName
+from shared.events import CheckoutCompleted
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,43 @@ class KeyReused:
     """The idempotency key belongs to a checkout of other items or another total."""
 
     order_id: UUID
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What a payment session fixes before its checkout is submitted: the order id, and what it will be accepted as.
+
+    `cart` is the one that the session was opened for, `session` Stripe's own id once it is known.
+    """
+
+    order_id: UUID
+    draft: CheckoutCompleted
+    cart: CartName | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A checkout that was accepted before, as it is now."""
+
+    order_id: UUID
+    event: CheckoutCompleted
+    accepted_at: int
+    status: str
+    known_by: str
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """What is new is not accepted: its order id is kept for a payment session for so many ms."""
+
+    ms: int
+
+
+@dataclass(frozen=True)
+class Settle:
+    """What is new is paid by `session` already; `event_id` and `payload` are the event that says so."""
+
+    session: str
+    event_id: UUID
+    payload: bytes

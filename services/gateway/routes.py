@@ -11,13 +11,14 @@ from fastapi.routing import APIRoute
 
 from services.cart import product_routes
 from services.cart import routes as cart_routes
+from services.checkout import payment_routes
 from services.checkout import routes as checkout_routes
 from services.orders.app import ROUTERS as ORDERS_ROUTERS
 from services.storefront.app import ROUTERS as STOREFRONT_ROUTERS
 
 ROUTERS: Mapping[str, tuple[APIRouter, ...]] = {
     "cart": (cart_routes.router, product_routes.router),
-    "checkout": (checkout_routes.router,),
+    "checkout": (checkout_routes.router, payment_routes.router),
     "orders": ORDERS_ROUTERS,
     "storefront": STOREFRONT_ROUTERS,
 }

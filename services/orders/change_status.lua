@@ -5,13 +5,13 @@
 -- ARGV  1 event id  2 event JSON  3 digest of the asking user  4 wanted status
 --       5 the order's status as the caller found it elsewhere, or ''  6 identity horizon in ms
 --       7 traceparent of the entry or ''
--- Answers {word, present status, accepted_at of the order, its checkout's JSON}; the last two may be nil:
+-- Answers {word, present status, accepted_at of the order, its checkout's JSON, payment session}; the last may be nil:
 --   not_ready | unknown | ask (look elsewhere, then call again with the status) | unchanged | refused | changed
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {'not_ready'}
 end
 
-local record = redis.call('HMGET', KEYS[4], 'user', 'status', 'accepted_at', 'payload')
+local record = redis.call('HMGET', KEYS[4], 'user', 'status', 'accepted_at', 'payload', 'session')
 if record[1] and record[1] ~= ARGV[3] then
   return {'unknown'}
 end
@@ -21,10 +21,10 @@ end
 
 local present = record[2] or ARGV[5]
 if present == ARGV[4] then
-  return {'unchanged', present, record[3], record[4]}
+  return {'unchanged', present, record[3], record[4], record[5]}
 end
 if present ~= 'processing' then
-  return {'refused', present, record[3], record[4]}
+  return {'refused', present, record[3], record[4], record[5]}
 end
 
 local time = redis.call('TIME')
@@ -34,4 +34,4 @@ redis.call('XADD', KEYS[2], '*', 'event_id', ARGV[1], 'payload', ARGV[2], 'accep
 redis.call('HSET', KEYS[4], 'user', ARGV[3], 'status', ARGV[4])
 redis.call('PEXPIRE', KEYS[4], ARGV[6])
 redis.call('HSET', KEYS[3], ARGV[1], '{"accepted_at":' .. now .. ',"event":' .. ARGV[2] .. '}')
-return {'changed', ARGV[4], record[3], record[4]}
+return {'changed', ARGV[4], record[3], record[4], record[5]}

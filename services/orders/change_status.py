@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.queries import Order, find_order, order_of_checkout
 from shared.errors import Unavailable
-from shared.events import CheckoutCompleted, Status, StatusChanged, decode, encode, event_id_of
+from shared.events import CheckoutCompleted, Status, StatusChanged, decode, encode, status_event_id
 from shared.redis import Script, redis_or_unavailable
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, order_key, overlay_key, user_digest
@@ -63,7 +63,7 @@ async def change_status(
     changed then, or the same call answers Unchanged.
     """
     move = StatusChanged(user_id=user_id, order_id=order_id, status=status)
-    event_id = event_id_of("status", user_id, str(order_id), status)
+    event_id = status_event_id(user_id, order_id, status)
     ids = {"tillroll.order_id": str(order_id), "tillroll.event_id": str(event_id)}
     with child_span("change status", SpanKind.PRODUCER, ids) as span:
         outcome = await _ask(redis, engine, settings, user_id, order_id, status, str(event_id), encode(move))
@@ -106,25 +106,27 @@ async def _ask(
             return Unknown()
         answer = await run(known=order.status)
     match answer:
-        case [b"changed", present, accepted_at, kept]:
-            return Changed(_present(order_id, order, present, accepted_at, kept))
-        case [b"unchanged", present, accepted_at, kept]:
-            return Unchanged(_present(order_id, order, present, accepted_at, kept))
-        case [b"refused", present, accepted_at, kept]:
-            return Refused(_present(order_id, order, present, accepted_at, kept))
+        case [b"changed", present, *kept]:
+            return Changed(_present(order_id, order, present, kept))
+        case [b"unchanged", present, *kept]:
+            return Unchanged(_present(order_id, order, present, kept))
+        case [b"refused", present, *kept]:
+            return Refused(_present(order_id, order, present, kept))
         case [b"unknown"]:
             return Unknown()
         case _:
             raise Unavailable("Orders are being reloaded; try again")
 
 
-def _present(
-    order_id: UUID, found: Order | None, status: bytes, accepted_at: bytes | None, kept: bytes | None
-) -> Order:
+def _present(order_id: UUID, found: Order | None, status: bytes, kept: list[bytes | None]) -> Order:
+    """`kept` is the order as its record has it: acceptance in ms, checkout, payment session."""
     if found is None:
-        assert kept is not None, "the script asks for what its record lacks"
+        accepted_at, payload, session = kept
+        assert payload is not None, "the script asks for what its record lacks"
         assert accepted_at is not None, "as above"
-        checkout = decode(kept)
+        checkout = decode(payload)
         assert isinstance(checkout, CheckoutCompleted), "an order's record holds its checkout"
         found = order_of_checkout(order_id, int(accepted_at), checkout)
+        if session is not None:
+            found = replace(found, payment_session_id=session.decode())
     return replace(found, status=status.decode())

@@ -36,6 +36,10 @@ class Reason(StrEnum):
     NOT_OWNER = "not_owner"
     PAID_AFTER_CANCEL = "paid_after_cancel"
     CANCELLED_AFTER_PAID = "cancelled_after_paid"
+    AMOUNT_DIFFERS = "amount_differs"  # paid money that is not the order's total, or of another currency
+    PAID_TWICE = "paid_twice"  # by two payment sessions
+    UNKNOWN_PRODUCT = "unknown_product"  # paid for, and neither accepted before nor in the catalogue
+    FOREIGN_PAYMENT = "foreign_payment"  # paid money that no payment session of ours asked for
     REFUSED_BY_POSTGRES = "refused_by_postgres"
     KILLS_CONSUMER = "kills_consumer"
     LOST_WITH_REDIS = "lost_with_redis"  # in hand while the names were reloaded without it

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.orders.archive import COLUMNS
 from services.orders.overlay import read_overlay
 from services.orders.queries import to_ms
-from shared.events import CheckoutCompleted, Event, KeyJoined, StatusChanged, decode, iso_date
+from shared.events import CheckoutCompleted, Event, KeyJoined, PaymentOpened, StatusChanged, decode, iso_date
 from shared.streams import EVENT_ID, GROUP, STREAM, order_key
 
 _NEAR = 1000  # ms that an entry id may be later than the acceptance that it was printed by
@@ -182,6 +182,8 @@ def _what(event: Event) -> str:
             return f"key {event.key} joined"
         case StatusChanged():
             return f"status {event.status}"
+        case PaymentOpened():
+            return f"payment session {event.payment_session_id} opened"
 
 
 def _checkout_in(archived: Any, order_id: UUID) -> CheckoutCompleted | None:

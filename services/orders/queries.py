@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.orders.overlay import Accepted, read_overlay
 from services.orders.tables import events, order_items, orders
 from shared.errors import Unavailable
-from shared.events import CheckoutCompleted, KeyJoined, Status, StatusChanged, decode, order_json
+from shared.events import CheckoutCompleted, KeyJoined, PaymentOpened, Status, StatusChanged, decode, order_json
 from shared.postgres import postgres_or_unavailable
 from shared.redis import redis_or_unavailable
 
@@ -88,27 +88,29 @@ async def _read_own(redis: Redis, engine: AsyncEngine, user_id: str, narrowed: s
             accepted = await read_overlay(redis, user_id)
     except Unavailable:
         is_partial = True
-    # A row also wins over its own overlay entry when the row is not among those asked for.
+    # A row also wins over its own overlay entry when the row is not among those asked for; and an entry may be about
+    # a row that was recorded before.
     noted = [entry.event_id for entry in accepted if isinstance(entry.event, CheckoutCompleted)]
+    noted += [entry.event.order_id for entry in accepted if isinstance(entry.event, PaymentOpened)]
     wanted = sa.or_(narrowed, _is_one_of(orders.c.id, noted))
     statement = sa.select(orders, items_with()).where(orders.c.user_id == user_id, wanted)
     async with postgres_or_unavailable(_AWAY), engine.connect() as connection:
         rows = {row.id: order_of(row) for row in await connection.execute(statement)}
-        ahead = await _moves_ahead(connection, user_id, [order_id for order_id in noted if order_id not in rows])
+        ahead = await _recorded_ahead(connection, user_id, [order_id for order_id in noted if order_id not in rows])
     return OwnOrders(fold(rows.values(), [*ahead, *accepted]), is_partial)
 
 
-async def _moves_ahead(connection: AsyncConnection, user_id: str, order_ids: Sequence[UUID]) -> list[Accepted]:
-    """Moves that are recorded, and so gone from the overlay, before their orders are: another consumer has those."""
+async def _recorded_ahead(connection: AsyncConnection, user_id: str, order_ids: Sequence[UUID]) -> list[Accepted]:
+    """What is recorded, and so gone from the overlay, before its orders are: another consumer has those."""
     if not order_ids:
         return []
     statement = sa.select(events.c.event_id, events.c.accepted_at, sa.cast(events.c.payload, sa.Text)).where(
         events.c.user_id == user_id,
         _is_one_of(events.c.order_id, order_ids),
-        events.c.type == "order.status_changed",
+        events.c.type.in_(("order.status_changed", "checkout.payment_opened")),
     )
-    moves = await connection.execute(statement.order_by(events.c.accepted_at, events.c.event_id))
-    return [Accepted(event_id, to_ms(accepted_at), decode(payload)) for event_id, accepted_at, payload in moves]
+    rows = await connection.execute(statement.order_by(events.c.accepted_at, events.c.event_id))
+    return [Accepted(event_id, to_ms(accepted_at), decode(payload)) for event_id, accepted_at, payload in rows]
 
 
 def _is_one_of(column: sa.ColumnElement[UUID], ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
@@ -144,18 +146,24 @@ def fold(rows: Iterable[Order], accepted: Iterable[Accepted]) -> list[Order]:
     """
     folded = {row.id: row for row in rows}
     moves: list[StatusChanged] = []
+    opened: list[PaymentOpened] = []
     for entry in accepted:
         match entry.event:
             case CheckoutCompleted() as checkout:
                 folded.setdefault(entry.event_id, order_of_checkout(entry.event_id, entry.accepted_at, checkout))
             case StatusChanged() as move:
                 moves.append(move)
+            case PaymentOpened() as session:
+                opened.append(session)
             case KeyJoined():
                 pass
     for move in moves:
         order = folded.get(move.order_id)
         if order is not None and order.status == Status.PROCESSING:
             folded[order.id] = replace(order, status=move.status)
+    for session in opened:
+        if session.order_id in folded:
+            folded[session.order_id] = replace(folded[session.order_id], payment_session_id=session.payment_session_id)
     return sorted(folded.values(), key=lambda order: (order.accepted_at, order.id), reverse=True)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.entries import id_parts, moment
 from services.orders.lost_redis import no_batch_under_way
+from services.orders.reload_sessions import reload_sessions
 from shared.events import CheckoutCompleted, KeyJoined, decode
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, user_digest
@@ -72,6 +73,7 @@ async def reload_names(engine: AsyncEngine, redis: "Redis", settings: Settings) 
             await _remember(remember, pipeline, checkout, now, horizon, window)
         await pipeline.execute()
         reloaded += len(page)
+    await reload_sessions(engine, redis, moment(now - horizon), now)
     if newest is not None:
         await _move_past(redis, newest)
     await redis.set(NAMES_LOADED, newest or "0-0")
@@ -84,7 +86,7 @@ async def _remember(remember: Any, pipeline: Any, row: _Remembered, now: int, ho
     assert isinstance(event, CheckoutCompleted), "the query selects checkouts"
     left = max(1, row.since + horizon - now)
     key = row.joined_key or event.names.key
-    strong = {name: left for name in (key, event.names.payment_session if not row.joined_key else None) if name}
+    strong = {key: left} if key else {}
     weak: dict[UUID, int] = {}
     if not row.joined_key:
         weak = dict.fromkeys(event.names.carts, left)

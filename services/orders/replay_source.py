@@ -33,7 +33,7 @@ _SCANNED = 1000  # entries read at a time
 _OWN_FIELDS = (REPLAY.encode(), REPLAY_OF.encode(), DEAD_LETTER.encode())
 
 EntryId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")]
-EventType = Literal["checkout.completed", "checkout.key_joined", "order.status_changed"]
+EventType = Literal["checkout.completed", "checkout.key_joined", "order.status_changed", "checkout.payment_opened"]
 
 
 class Source(StrEnum):

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.orders.dead_letters import DeadLetter, Reason
 from services.orders.entries import Entry, id_parts, moment
 from services.orders.parse_entry import Arrival
-from shared.events import CheckoutCompleted, Status, StatusChanged, decode
+from services.orders.write_sessions import write_sessions
+from shared.events import CheckoutCompleted, PaymentOpened, Status, StatusChanged, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD
 
 
@@ -31,19 +32,22 @@ async def write_orders(connection: AsyncConnection, recorded: Sequence[Arrival])
     """Writes what `recorded` (events inserted by this transaction) means; returns the changes that may not be made."""
     checkouts = {item.order_id: item for item in recorded if isinstance(item.event, CheckoutCompleted)}
     changes = {item.event_id: item for item in recorded if isinstance(item.event, StatusChanged)}
-    touched = {item.order_id: item.accepted_at for item in (*changes.values(), *checkouts.values())}
+    opened = [item for item in recorded if isinstance(item.event, PaymentOpened)]
+    touched = {item.order_id: item.accepted_at for item in (*opened, *changes.values(), *checkouts.values())}
     if not touched:
         return []
     others = await _take_statuses(connection, touched)
     orders = {order_id: _Order(item.event.user_id, Status.PROCESSING) for order_id, item in checkouts.items()}
     if others:
         movers = {item.order_id: item.event.user_id for item in changes.values()}
-        others_of = {order_id: movers[order_id] for order_id in others if order_id not in checkouts}
+        others_of = {key: movers[key] for key in others if key in movers and key not in checkouts}
         orders |= await _recorded_orders(connection, others_of)
         changes |= await _waiting_changes(connection, [order_id for order_id in others if order_id in checkouts])
     refused = _move(orders, changes.values())
     await _insert_orders(connection, checkouts, orders)
     await _update_statuses(connection, orders)
+    waiting = [checkouts[order_id] for order_id in others if order_id in checkouts]
+    await write_sessions(connection, {item.order_id: item.event.user_id for item in (*opened, *waiting)})
     return refused
 
 

@@ -13,7 +13,7 @@ from services.orders.claims import ensure_group
 from services.orders.entries import Entry, entries_of, keep_raw
 from services.orders.record_events import record_batch
 from services.orders.reload_names import check_names, reload_names
-from shared.events import Event, Status
+from shared.events import Event, PaymentOpened, Status
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, user_digest
 from tests.builders import a_change, a_checkout, a_joined_key, an_entry, fields_of, names
@@ -47,13 +47,13 @@ async def record_of(redis: Redis, order_id: UUID) -> dict[str, str]:
 async def test_every_name_and_record_comes_back_as_accepting_wrote_it(
     redis: Redis, engine: AsyncEngine, settings: Settings
 ) -> None:
-    key, session, cart, window = (uuid4() for _ in range(4))
+    key, cart, window = (uuid4() for _ in range(3))
     at = await now(redis) - 10 * SECOND
-    event = a_checkout(names=names(key=key, payment_session=session, carts=(cart,), window=window))
+    event = a_checkout(names=names(key=key, carts=(cart,), window=window))
     order_id = await archive(engine, event, at)
     await redis.delete(NAMES_LOADED)
     assert await reload_names(engine, redis, settings) == 1
-    assert [await bearer(redis, name) for name in (key, session, cart, window)] == [order_id] * 4
+    assert [await bearer(redis, name) for name in (key, cart, window)] == [order_id] * 3
     record = await record_of(redis, order_id)
     assert record == {
         "user": user_digest("user_ada"),
@@ -64,10 +64,50 @@ async def test_every_name_and_record_comes_back_as_accepting_wrote_it(
         "payload": event.model_dump_json(),
     }
     left = settings.identity_days * DAY - 10 * SECOND
-    for kept in (order_key(order_id), name_key(key), name_key(session), name_key(cart)):
+    for kept in (order_key(order_id), name_key(key), name_key(cart)):
         assert left - 20 * SECOND < await redis.pttl(kept) <= left
     assert 0 < await redis.pttl(name_key(window)) <= 20 * SECOND
     assert await redis.exists(NAMES_LOADED)
+
+
+async def test_a_payment_session_comes_back_until_it_ends_with_its_order_or_as_its_reservation(
+    redis: Redis, engine: AsyncEngine, settings: Settings
+) -> None:
+    at = await now(redis)
+    ordered = await archive(engine, a_checkout(), at)
+    cancelled = await archive(engine, a_checkout("user_bob"), at)
+    await archive(engine, a_change(cancelled, Status.CANCELLED, "user_bob"), at)
+    orders = {"ordered": ordered, "reserved": uuid4(), "ended": uuid4(), "cancelled": cancelled}
+    users = {"cancelled": "user_bob", "ended": "user_eve"}
+    opened = {
+        case: PaymentOpened(
+            user_id=users.get(case, "user_ada"),
+            order_id=order_id,
+            payment_session_id=f"cs_of_{case}",
+            expires_at=at + (-SECOND if case == "ended" else 60 * SECOND),
+            slot=uuid4(),
+            checkout=a_checkout(users.get(case, "user_ada"), names=names(payment_session=uuid4())),
+        )
+        for case, order_id in orders.items()
+    }
+    for event in opened.values():
+        await archive(engine, event, at)
+    for _ in range(2):
+        await reload_names(engine, redis, settings)
+    assert {case: await bearer(redis, event.slot) for case, event in opened.items()} == {
+        "ordered": ordered,
+        "reserved": orders["reserved"],
+        "ended": None,
+        "cancelled": None,
+    }
+    assert 0 < await redis.pttl(name_key(opened["reserved"].slot)) <= 60 * SECOND
+    assert 0 < await redis.pttl(order_key(orders["reserved"])) <= 60 * SECOND
+    reservation = await record_of(redis, orders["reserved"])
+    assert reservation["draft"] == opened["reserved"].checkout.model_dump_json()
+    assert (reservation["session"], "payload" in reservation) == ("cs_of_reserved", False)
+    order = await record_of(redis, ordered)
+    assert (order["session"], "draft" in order) == ("cs_of_ordered", False)
+    assert await record_of(redis, orders["ended"]) == {}
 
 
 async def test_the_window_of_an_old_checkout_is_over_and_its_horizon_ends_its_memory(
