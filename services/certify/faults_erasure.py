@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from services.certify.history import FORGOTTEN
 from services.certify.readiness import redis_answers
 from services.certify.roll import RollEntry, open_redis, read_entries
@@ -48,7 +46,7 @@ async def erase_under_load(stage: Stage, hold: float) -> None:
 async def forget_names(stage: Stage, _hold: float) -> None:
     """Redis empty, its marker as if all names were there. A key alone must lead to its order: its id is made of it."""
     async with stage.silence():
-        newest = await _newest_entry(stage.database_url)
+        newest = await _newest_entry(stage)
         await stage.world.redis.end(signal.SIGKILL)
         _erase_files(stage)
         apart = _apart(stage, _data(stage))
@@ -98,7 +96,7 @@ async def _note_losses(stage: Stage) -> None:
     await apart.end(signal.SIGKILL)
     shutil.rmtree(copy)
     stage.roll.entries.update((entry.entry_id, entry) for entry in entries)
-    connection = await asyncpg.connect(stage.database_url, timeout=5)
+    connection = await stage.connect()
     try:
         archived = {row[0] for row in await connection.fetch("SELECT event_id::text FROM events")}
         buried = {row[0] for row in await connection.fetch("SELECT entry_id FROM dead_letters")}
@@ -120,8 +118,8 @@ def _note_loss(stage: Stage, entry: RollEntry, event_id: str) -> None:
             stage.losses.order_ids.add(event_id)
 
 
-async def _newest_entry(database_url: str) -> str:
-    connection = await asyncpg.connect(database_url, timeout=5)
+async def _newest_entry(stage: Stage) -> str:
+    connection = await stage.connect()
     try:
         return str(await connection.fetchval(_NEWEST, STREAM))
     finally:

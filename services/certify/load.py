@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
+from services.certify.deadline import within
 from services.certify.history import History
 from services.certify.http_client import Door, NoAnswer, Response
 from services.certify.plan import Purchase, Shelf, plan_purchase
 from services.certify.shopper import Shopper
 
 CONCURRENCY = 64  # purchases whose first answer has not come
+AGAIN_WITHIN = 120.0  # seconds for all late retries together
 _AGAIN_AT_ONCE = 16
 
 
@@ -35,6 +37,11 @@ class Load:
         self._in_flight = 0
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no answer yet."""
+        return self._in_flight
 
     async def run(self, purchases: int, rate: float, enough: asyncio.Event) -> None:
         """Begins purchases, `rate` a second (after an outage faster), until there are so many and `enough` is set;
@@ -84,17 +91,23 @@ class Load:
         finally:
             self._open.set()
 
-    async def submit_again(self, purchases: Sequence[Purchase], phase: str = "") -> None:
-        """One more submission of each (with retries), a few at a time."""
+    async def submit_again(self, purchases: Sequence[Purchase], phase: str, seconds: float = AGAIN_WITHIN) -> None:
+        """One more submission of each (with retries), a few at a time; raises DoesNotRun, which says how many pend."""
         lanes = asyncio.Semaphore(_AGAIN_AT_ONCE)
+        left = len(purchases)
 
         async def one(purchase: Purchase, door: int) -> None:
+            nonlocal left
             async with lanes:
                 await self._shoppers[purchase.number].submit(door, phase=phase)
+                left -= 1
 
-        async with asyncio.TaskGroup() as group:
-            for door, purchase in enumerate(purchases):
-                group.create_task(one(purchase, door))
+        async def everyone() -> None:
+            async with asyncio.TaskGroup() as group:
+                for door, purchase in enumerate(purchases):
+                    group.create_task(one(purchase, door))
+
+        await within(seconds, everyone(), lambda: f"{left} of {len(purchases)} late retries have no answer")
 
     def close(self) -> None:
         """Closes the doors' connections."""

@@ -77,7 +77,7 @@ async def judge_redis(redis: "Redis") -> list[Finding]:
     findings = []
     backlog = await read_backlog(redis)
     if backlog is None or not backlog.is_drained:
-        told = "there is no group" if backlog is None else f"{backlog.pending} pending, {backlog.behind} unread"
+        told = "there is no group" if backlog is None else str(backlog)
         findings.append(Finding("everything is acked", told))
     keys: list[Any] = [key async for key in redis.scan_iter(_OVERLAYS, count=1000)]
     if keys:

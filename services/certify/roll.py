@@ -77,6 +77,9 @@ class Backlog:
     pending: int
     is_drained: bool
 
+    def __str__(self) -> str:
+        return f"{self.pending} pending, {'an unknown number' if self.behind is None else self.behind} unread"
+
 
 async def read_backlog(redis: "Redis") -> Backlog | None:
     """None = there is no stream or no group. Raises what Redis raises."""

@@ -11,6 +11,7 @@ import asyncpg
 from redis.exceptions import RedisError
 
 from services.certify.build_world import Prepare, build_world, issue_tokens
+from services.certify.deadline import end_all, within
 from services.certify.faults import FAULTS
 from services.certify.history import Finding, judge_history
 from services.certify.http_client import Door
@@ -29,8 +30,10 @@ from services.certify.world import CHECKOUTS, GATEWAYS, DoesNotRun
 
 POISONED = 0.01  # poison entries to a purchase
 ASKED_AGAIN = 300  # purchases of every kind of protection but the window, submitted once more at the end
-CLOSED_WITHIN = 900.0  # seconds for the last retries and waits
-TROUBLE = (DoesNotRun, RedisError, asyncpg.PostgresError, OSError, TimeoutError)
+LOADED_WITHIN = 600.0  # seconds, beside twice the time asked for: each fault may need its minutes to heal
+CLOSED_WITHIN = 480.0  # seconds for the last retries and waits, each of which has a shorter limit of its own
+JUDGED_WITHIN = 300.0  # seconds
+TROUBLE = (DoesNotRun, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 Say = Callable[[str], None]
 
@@ -79,29 +82,33 @@ async def _run(stage: Stage, outcome: Outcome, say: Say) -> None:
     try:
         all_struck = asyncio.Event()
         begun = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(load.run(order.purchases, order.rate, all_struck))
-            group.create_task(stage.poisoner.run(max(1, round(order.purchases * POISONED)), order.minutes * 55))
-            group.create_task(_strike_all(stage, outcome, say, all_struck))
+        loading = _load(stage, outcome, say, all_struck)
+        await within(order.minutes * 120 + LOADED_WITHIN, loading, lambda: _what_pends(stage, all_struck))
         outcome.load_seconds = time.monotonic() - begun
         say(f"{load.begun} purchases and {load.duplicates} duplicates are submitted; waiting until all is recorded")
-        async with asyncio.timeout(CLOSED_WITHIN):
-            await _close(stage, outcome, say)
-            await stage.roll.read_on()
+        await within(CLOSED_WITHIN, _close(stage, outcome, say), lambda: "the closing has not ended")
     except TROUBLE as fault:
         outcome.findings.append(Finding("the system comes back", f"{type(fault).__name__}: {fault}"))
     finally:
-        await _end_all(watching)
-    await _judge(stage, outcome)
+        await end_all(watching)
+    try:
+        await within(JUDGED_WITHIN, _judge(stage, outcome), lambda: "rows and entries are not read to their end")
+    except TROUBLE as fault:
+        outcome.findings.append(Finding("the rows can be read", f"{type(fault).__name__}: {fault}"))
 
 
-async def _end_all(tasks: "list[asyncio.Task[None]]") -> None:
-    """Cancels until they have ended: a library on the way may have taken a cancellation for an error of its own."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=1)
+async def _load(stage: Stage, outcome: Outcome, say: Say, all_struck: asyncio.Event) -> None:
+    order = outcome.order
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.load.run(order.purchases, order.rate, all_struck))
+        group.create_task(stage.poisoner.run(max(1, round(order.purchases * POISONED)), order.minutes * 55))
+        group.create_task(_strike_all(stage, outcome, say, all_struck))
+
+
+def _what_pends(stage: Stage, all_struck: asyncio.Event) -> str:
+    struck = "all faults have struck" if all_struck.is_set() else "not all faults have struck"
+    sent = f"{stage.load.begun} purchases are begun, {stage.poisoner.sent} poison entries sent"
+    return f"{sent}, {stage.load.in_flight} requests under way, {struck}"
 
 
 async def _strike_all(stage: Stage, outcome: Outcome, say: Say, all_struck: asyncio.Event) -> None:
@@ -146,6 +153,7 @@ async def _close(stage: Stage, outcome: Outcome, say: Say) -> None:
         if planned.at is None:
             await _strike(stage, outcome, planned, say)
             await stage.drained()
+    await stage.roll.read_on()
 
 
 async def _judge(stage: Stage, outcome: Outcome) -> None:
@@ -156,7 +164,7 @@ async def _judge(stage: Stage, outcome: Outcome) -> None:
     outcome.submissions, outcome.entries = len(history.answers), len(stage.roll.entries)
     outcome.lost_orders = sorted(losses.order_ids)
     try:
-        connection = await asyncpg.connect(stage.database_url, timeout=10, command_timeout=CLOSED_WITHIN)
+        connection = await asyncpg.connect(stage.database_url, timeout=10, command_timeout=JUDGED_WITHIN)
         async with open_redis(stage.redis_url) as redis:
             outcome.findings += await judge_redis(redis)
         try:
@@ -164,6 +172,6 @@ async def _judge(stage: Stage, outcome: Outcome) -> None:
             outcome.poison, more = await judge_stream(connection, stage.roll, losses)
             outcome.findings += found + more
         finally:
-            await connection.close()
+            await connection.close(timeout=5)
     except TROUBLE as fault:
         outcome.findings.append(Finding("the rows can be read", f"{type(fault).__name__}: {fault}"))

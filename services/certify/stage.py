@@ -21,6 +21,7 @@ from services.certify.world import CONSUMERS, DoesNotRun, World, until
 from shared.streams import INTAKE_PAUSED, NAMES_LOADED
 
 DRAINED_WITHIN = 120.0  # seconds
+ASKED_WITHIN = 60.0  # seconds a statement of ours may take, which waits for others' locks
 PROBE = "certify:probe"
 """A key of our own, to see whether a fault bites."""
 _AIM = 3.0  # seconds to wait for consumers to be in the middle of a batch
@@ -54,10 +55,14 @@ class Stage:
         """Straight to the server."""
         return self.world.postgres.program.url
 
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection of our own to Postgres, on which nothing waits for ever."""
+        return await asyncpg.connect(self.database_url, timeout=5, command_timeout=ASKED_WITHIN)
+
     @asynccontextmanager
     async def held_batches(self) -> AsyncIterator[None]:
         """Inside, the consumers are in the middle of their batches: nothing they do there can commit."""
-        connection = await asyncpg.connect(self.database_url, timeout=5)
+        connection = await self.connect()
 
         async def in_the_middle() -> bool:
             return bool(await connection.fetchval(_IN_THE_MIDDLE) >= len(CONSUMERS))
@@ -73,7 +78,7 @@ class Stage:
 
     async def batches_ended(self) -> None:
         """Returns when what the consumers have in hand is committed, though Redis may be away."""
-        connection = await asyncpg.connect(self.database_url, timeout=5)
+        connection = await self.connect()
         try:
             quiet, deadline = 0, time.monotonic() + DRAINED_WITHIN
             while quiet < 5:
@@ -92,21 +97,28 @@ class Stage:
             await self.roll.read_on()
             yield
 
-    async def drained(self) -> None:
-        """Returns when everything is recorded and acked; raises DoesNotRun."""
+    async def drained(self, seconds: float = DRAINED_WITHIN) -> None:
+        """Returns when everything is recorded and acked; raises DoesNotRun, which says what still pends."""
+        pends = ""
 
         async def it_is() -> bool:
+            nonlocal pends
             try:
                 async with open_redis(self.redis_url) as redis:
                     backlog = await read_backlog(redis)
                     paused: Any = await redis.get(INTAKE_PAUSED)
-            except (RedisError, OSError):
+            except (RedisError, OSError) as fault:
+                pends = f"Redis does not answer: {fault}"
                 return False
             if paused:  # the poison is too thin for that: something sound is being buried
                 raise DoesNotRun(f"intake is paused: {paused.decode()}")
+            pends = "there is no group" if backlog is None else str(backlog)
             return backlog is not None and backlog.is_drained
 
-        await until(it_is, "everything is recorded and acked", DRAINED_WITHIN)
+        try:
+            await until(it_is, "everything is recorded and acked", seconds)
+        except DoesNotRun as fault:
+            raise DoesNotRun(f"{fault}; {pends}") from None
 
     async def names_loaded(self) -> None:
         """Returns when checkouts are accepted again; raises DoesNotRun."""

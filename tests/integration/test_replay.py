@@ -290,9 +290,22 @@ async def _has_entries(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(STREAM) >= count)
 
 
+async def _is_held(looked: list[bool]) -> bool:
+    """Whether it has looked three times in a row and has had to wait each time."""
+    return len(looked) > 3 and all(looked[-3:])
+
+
 async def test_a_replay_keeps_its_rate_and_never_runs_far_ahead_of_the_consumer(
     engine: AsyncEngine, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked: list[bool] = []
+
+    async def look(client: Redis) -> bool:
+        looked.append(await is_too_far_ahead(client))
+        return looked[-1]
+
+    is_too_far_ahead = replay._is_too_far_ahead
+    monkeypatch.setattr(replay, "_is_too_far_ahead", look)
     monkeypatch.setattr(replay, "_AHEAD", 60)
     for number in range(200):
         await accept(redis, a_checkout(f"user_{number}"))
@@ -301,7 +314,7 @@ async def test_a_replay_keeps_its_rate_and_never_runs_far_ahead_of_the_consumer(
     await start_replay(engine, planned.run_id, OLGA)
     running = asyncio.create_task(run_replay(engine, redis, planned.run_id, OLGA))
     await until(lambda: _has_entries(redis, 300))
-    await asyncio.sleep(0.3)  # it would have sent the rest long ago
+    await until(lambda: _is_held(looked))
     assert await redis.xlen(STREAM) == 300, "the page that crosses the limit is the last one"
     async with consuming(engine, redis, settings):
         assert (await running).result == counts(already_there=200)
