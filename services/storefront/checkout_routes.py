@@ -14,18 +14,24 @@ import pydantic_core
 from fastapi import Request, Response
 from starlette.datastructures import FormData
 
-from services.storefront.pages import Pages, go_to, page, page_router
+from services.storefront.pages import CONTENT_SECURITY_POLICY, Pages, go_to, page, page_router
 from services.storefront.visit import Cart, Visit, json_number, open_visit
 from shared.errors import ApiError
 from shared.events import canonical, iso_date
 from shared.settings import Mode
 
 FIELDS = ("idempotency_key", "cart", "items", "total", "since", "payment")
-DEMO, LATER = "demo", "later"
-"""How to pay: at once without money (the demo), or when the parcel comes."""
+CARD, DEMO, LATER = "card", "demo", "later"
+"""How to pay: at Stripe, at once without money (the demo), or when the parcel comes."""
 CART_CHANGED = "Your cart has changed since you opened this page. Nothing was ordered."
 CLOCKS_DIFFER = timedelta(minutes=1)  # ours and the one that dates orders
+ASK_AGAIN = {"Refresh": "3"}  # seconds; Stripe reports a payment within a few
 PAGE_FAULTS = (400, 409, 422)  # the shopper can do something about them on the review page
+LEADS_TO_STRIPE = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY.replace(
+        "form-action 'self'", "form-action 'self' https://checkout.stripe.com"
+    )
+}
 
 router = page_router()
 
@@ -62,6 +68,8 @@ async def submit(request: Request) -> Response:
             cart = await visit.cart()
             if not _covers(cart, order["items"]) and not await _was_bought(visit, order["items"], since):
                 return await _review(visit, cart, 409, CART_CHANGED)
+            if form.get("payment") == CARD:
+                return go_to((await visit.call("POST", "/api/checkout/sessions", order, named)).data["url"])
             placed = (await visit.call("POST", "/api/orders", order, named)).data
         except ApiError as fault:
             if fault.status in PAGE_FAULTS:
@@ -74,13 +82,22 @@ async def submit(request: Request) -> Response:
 
 @router.get("/checkout/success")
 async def success(request: Request) -> Response:
-    """The order that came of it; in development also the exhibit of a page that submits on every render."""
+    """The order that came of it, also for who comes back from Stripe before the money is booked.
+
+    In development also the exhibit of a page that submits on every render.
+    """
     visit = await open_visit(request)
     visit.require_user()
     is_exhibit = request.query_params.get("unguarded") == "1"
     if is_exhibit and request.app.state.settings.mode is Mode.DEVELOPMENT:
         return await _exhibit(visit)
-    order = await visit.order(request.query_params.get("order", ""))
+    session_id = request.query_params.get("session_id")
+    if session_id is None:
+        order = await visit.order(request.query_params.get("order", ""))
+    else:
+        order = await visit.paid_order(session_id)
+        if order is None:
+            return await page(visit, "confirming.html", headers=ASK_AGAIN)
     if order is None:
         raise ApiError(404, "We cannot find this order. Your purchases list every order that was placed.")
     known = await titles(visit)
@@ -112,7 +129,9 @@ async def _review(visit: Visit, cart: Cart, status: int = 200, fault: str = "") 
         "total": total,
         "since": iso_date(int((time.time() - CLOCKS_DIFFER.total_seconds()) * 1000)),
     }
-    return await page(visit, "pay.html", cart=cart, status=status, fault=fault, form=form)
+    settings = visit.request.app.state.settings
+    headers = LEADS_TO_STRIPE if settings.leads_to_stripe else None
+    return await page(visit, "pay.html", cart=cart, status=status, headers=headers, fault=fault, form=form)
 
 
 def _key_of(cart: Cart) -> str:

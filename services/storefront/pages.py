@@ -58,6 +58,7 @@ class Pages:
             "asset": self._asset_url,
             "form_field": FIELD,
             "is_development": settings.mode is Mode.DEVELOPMENT,
+            "takes_cards": settings.leads_to_stripe,
             "takes_demo_payment": settings.demo_payment,
             "signs_in_here": settings.signs_in_here,
         }

@@ -152,6 +152,16 @@ class Visit:
         orders = (await self.call("GET", "/api/orders")).data
         return next((order for order in orders if order["id"] == order_id), None)
 
+    async def paid_order(self, session_id: str) -> dict[str, Any] | None:
+        """The user's own order of that payment session; None = there is none yet. Raises ApiError for no session id."""
+        try:
+            order: dict[str, Any] = (await self.call("GET", "/api/orders", params={"session_id": session_id})).data
+        except ApiError as fault:
+            if fault.status != 404:
+                raise
+            return None
+        return order if session_id else None
+
     async def change_order(self, order_id: str, *, is_paid: bool) -> dict[str, Any]:
         """Marks the order paid, or cancels it."""
         if is_paid:

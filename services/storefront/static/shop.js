@@ -82,6 +82,12 @@ async function placeOrder(form) {
   const there = unitsOf(cart.data ?? []);
   if (items.some(({ id, quantity }) => (there.get(id) ?? 0) < quantity)) return false; // changed, or bought just now
   const headers = { "Idempotency-Key": fields.idempotency_key, "X-Cart-Session": fields.cart };
+  if (fields.payment === "card") {
+    const session = await call("POST", "/api/checkout/sessions", { total: Number(fields.total), items }, headers);
+    if (!session.data) return false;
+    location.assign(session.data.url);
+    return true;
+  }
   const order = await call("POST", "/api/orders", { total: Number(fields.total), items }, headers);
   if (!order.data) return false;
   if (fields.payment === "demo") await call("PATCH", "/api/orders", { id: order.data.id }).catch(() => null);
