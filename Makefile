@@ -11,7 +11,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The project is not installed but found: a path file serves every directory and every child process.
 PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
 
-.PHONY: up test certify bench sabotage lint
+.PHONY: up test certify bench sabotage audit lint
 .DELETE_ON_ERROR:
 
 up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
@@ -28,6 +28,9 @@ bench: $(STAMP)  ## what an order costs beside other ways to take one, in docs/b
 
 sabotage: $(STAMP)  ## break each promise in a copy of the source and see its tests turn red (many minutes)
 	@TILLROLL_SLOW=1 exec $(VENV)/bin/python -m pytest tests/sabotage $(ARGS)
+
+audit: $(STAMP)  ## ask for known vulnerabilities of every locked package; fails for a finding, and when nobody can be asked
+	@exec $(VENV)/bin/python .ci/audit.py
 
 lint: $(STAMP)  ## style, types and who may import whom
 	$(VENV)/bin/ruff check .
