@@ -39,7 +39,16 @@ HEADERS = {
     "Cache-Control": "private, no-store",  # carts and tokens: going back must show what is true now
 }
 ASSET_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-ASSETS = ("styles.css", "shop.js", "exhibit.js", "favicon.svg", "console.css", "console.js", "console-charts.js")
+ASSETS = (
+    "styles.css",
+    "shop.js",
+    "live.js",
+    "exhibit.js",
+    "favicon.svg",
+    "console.css",
+    "console.js",
+    "console-charts.js",
+)
 
 
 class Pages:

@@ -99,15 +99,28 @@ async function cancelOrder(form) {
   const id = form.dataset.cancel;
   const order = await call("POST", `/api/orders/${encodeURIComponent(id)}/cancel`, {});
   if (!order.data) return false;
-  const tag = document.querySelector(`[data-order="${id}"]`);
-  tag.textContent = order.data.status;
-  tag.className = `tag ${order.data.status}`;
-  const heading = form.closest("li").querySelector("h2");
-  form.remove();
-  heading.tabIndex = -1;
-  heading.focus(); // the button that had the focus is gone
+  showOrder(order.data);
   say("The order is cancelled");
   return true;
+}
+
+/** Brings the page to the order's status; answers what changed as a sentence, null when nothing did. */
+function showOrder(order) {
+  const tag = document.querySelector(`[data-order="${CSS.escape(order.id)}"]`);
+  if (tag === null || tag.textContent === order.status) return null;
+  tag.textContent = order.status;
+  tag.className = `tag ${order.status}`;
+  const heading = tag.closest("li")?.querySelector("h2");
+  const form = document.querySelector(`form[data-cancel="${CSS.escape(order.id)}"]`);
+  if (form !== null && order.status !== "processing") {
+    const hadFocus = form.contains(document.activeElement);
+    form.remove();
+    if (hadFocus) {
+      heading.tabIndex = -1;
+      heading.focus(); // the button that had the focus is gone
+    }
+  }
+  return `${heading?.textContent ?? "Your order"} is now ${order.status}`;
 }
 
 /** Lets `work` answer a form; the button rests meanwhile, and what `work` leaves undone the server does. */
