@@ -5,11 +5,7 @@ Reads only while somebody listens, and reads again whatever a listener missed. K
 
 import asyncio
 import logging
-import signal
-import threading
 from collections import defaultdict
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from redis.asyncio import Redis
@@ -19,6 +15,7 @@ from services.orders.entries import Entry, entries_of, id_parts
 from services.orders.listeners import WAITING, Listener, Moved
 from services.orders.parse_entry import parse_entry
 from services.orders.replay_source import raw_reader
+from services.orders.stopping import when_stopping
 from shared.errors import ApiError, Unavailable, Unrecordable
 from shared.events import KeyJoined
 from shared.observability import EVENT_STREAMS, SHED
@@ -57,7 +54,7 @@ class Follower:
         """
         if self._is_stopping is None:
             self._is_stopping = False
-            _when_stopping(self.stop)
+            when_stopping(self.stop)
         if self._is_stopping or self._count >= self._limit:
             SHED.labels("streams").inc()
             raise Unavailable("Too many open streams right now, please retry")
@@ -169,25 +166,3 @@ async def _read_tail(redis: Redis) -> str:
         raise
     last: bytes = stream["last-generated-id"]
     return last.decode()
-
-
-def _when_stopping(act: Callable[[], None]) -> None:
-    """Calls `act` at SIGTERM and SIGINT, before whoever has handled the signal until now.
-
-    A server tells the app of its end (lifespan) after the last response: a stream would never hear of it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    loop = asyncio.get_running_loop()
-
-    def relay_to(before: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
-        def relay(number: int, frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(act)
-            before(number, frame)
-
-        return relay
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
-        if callable(before):
-            signal.signal(number, relay_to(before))

@@ -7,17 +7,18 @@ from datetime import timedelta
 
 import pydantic_core
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 
+from services.orders.event_routes import EventStream
 from services.orders.operations_door import REFUSALS, let_viewer_in
 from services.orders.overview import Overview, Sample
+from services.orders.stopping import when_stopping
 from shared.errors import Unavailable
 from shared.http import data_response
 
 EVERY = timedelta(seconds=2)
 WATCH_FOR = timedelta(seconds=50)  # then the browser comes again and shows its token again
-MAX_WATCHERS = 32  # of one process: they hold places that orders need
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx passes each event on at once
+MAX_WATCHERS = 32  # of one process
 
 router = APIRouter(prefix="/api/admin/operations", tags=["operations"], responses=REFUSALS)
 
@@ -28,7 +29,9 @@ class Watch:
     def __init__(self, app: FastAPI) -> None:
         self.overview = Overview(app.state.redis, app.state.engine)
         self.watchers = 0
+        self.is_stopping = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
+        when_stopping(self.is_stopping.set)
 
     async def sample(self) -> Sample:
         """The present sample."""
@@ -48,31 +51,39 @@ async def read_overview(request: Request) -> Response:
     return data_response({"now": sample.public(), "samples": [one.public() for one in watch.overview.samples]})
 
 
-@router.get("/overview/live")
+@router.get("/overview/live", status_code=200, response_class=EventStream)
 async def watch_overview(request: Request) -> Response:
     """Server-Sent Events: `history` once, then a `sample` every two seconds; ends after 50 s, ask again."""
     await let_viewer_in(request)
     watch = _watch_of(request)
-    if watch.watchers >= MAX_WATCHERS:
+    if watch.is_stopping.is_set() or watch.watchers >= MAX_WATCHERS:
         raise Unavailable("Too many watch the overview already, please retry")
-    return StreamingResponse(_events(watch), media_type="text/event-stream", headers=_HEADERS)
+    watch.watchers += 1
+    return EventStream(_events(watch), lambda: _leave(watch))
 
 
 async def _events(watch: Watch) -> AsyncIterator[bytes]:
-    watch.watchers += 1
+    ends_at = time.monotonic() + WATCH_FOR.total_seconds()
+    await watch.sample()
+    yield _event("history", [one.public() for one in watch.overview.samples], retry=1000)
+    while time.monotonic() < ends_at and not await _is_stopping_within(watch, EVERY):
+        yield _event("sample", (await watch.sample()).public())
+
+
+async def _is_stopping_within(watch: Watch, wait: timedelta) -> bool:
     try:
-        ends_at = time.monotonic() + WATCH_FOR.total_seconds()
-        await watch.sample()
-        yield b"retry: 1000\n" + _event("history", [one.public() for one in watch.overview.samples])
-        while time.monotonic() < ends_at:
-            await asyncio.sleep(EVERY.total_seconds())
-            yield _event("sample", (await watch.sample()).public())
-    finally:
-        watch.watchers -= 1
+        async with asyncio.timeout(wait.total_seconds()):
+            return await watch.is_stopping.wait()
+    except TimeoutError:
+        return False
 
 
-def _event(name: str, data: object) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), pydantic_core.to_json(data))
+def _leave(watch: Watch) -> None:
+    watch.watchers -= 1
+
+
+def _event(name: str, data: object, retry: int | None = None) -> bytes:
+    return format_sse_event(data_str=pydantic_core.to_json(data).decode(), event=name, retry=retry)
 
 
 def _watch_of(request: Request) -> Watch:

@@ -17,9 +17,11 @@ RUN = """options => axe.run(document, options).then((found) => found.violations.
 def check(page: Page, place: str) -> None:
     """Every rule in the light; in the dark, those that colours can break. And what the shop asks of its own pages."""
     page.evaluate(AXE_SCRIPT)
-    assert page.evaluate(RUN, {"resultTypes": ["violations"]}) == [], f"{place}, light"
+    assert page.evaluate(RUN, {"resultTypes": ["violations"], "preload": False}) == [], f"{place}, light"
     page.emulate_media(color_scheme="dark")
-    assert page.evaluate(RUN, {"runOnly": {"type": "rule", "values": ["color-contrast"]}}) == [], f"{place}, dark"
+    assert page.evaluate(RUN, {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "preload": False}) == [], (
+        f"{place}, dark"
+    )
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 320, "height": 700})
     assert page.evaluate(FAULTS.replace("'footer', ", "") if "/admin" in page.url else FAULTS) == [], f"{place}, narrow"
@@ -65,11 +67,11 @@ def test_axe_finds_nothing_in_the_console(running: System, wide: Shopper) -> Non
         with stream_of(running) as client:
             client.delete("till:{0}:intake-paused")
     for path in [
-        "/streams", "/streams?user=nobody", "/streams?first=x", "/streams/1-1", f"/orders?user={wide.name}", "/audit",
+        f"/streams?user={wide.name}", "/streams?user=nobody", "/streams?first=x", "/streams/1-1", f"/orders?user={wide.name}", "/audit",
         f"/orders/{order_id}", "/dead-letters?state=", "/dead-letters?event=x", "/replays", "/shadow",
     ]:  # fmt: skip
         check(wide.go(f"/admin{path}"), path)
-    wide.go("/admin/streams").locator("td a").first.click()
+    wide.go(f"/admin/streams?user={wide.name}").locator("td a").first.click()
     check(page, "an entry")
     _settle_a_letter(wide)
     _replay(wide)
