@@ -46,6 +46,7 @@ class Nginx:
             "RATE_PER_SECOND": "10000",
             "RATE_BURST": "10000",
             "NGINX_TEMP": str(folder),
+            "TRUSTED_PROXY": "192.0.2.1",
             **variables,
         }
         conf = folder / "nginx.conf"

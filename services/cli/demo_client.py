@@ -16,6 +16,7 @@ from services.cli.demo_plan import Checkout, Protection
 TIMEOUT = 8  # seconds, as are the waits below: the first storefront's own
 WAITS = (0.3, 0.6)
 RETRIED = frozenset({429, 502, 503})
+UNKNOWN = frozenset({502, 503})  # the contract: done or not, send the same again
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Answer:
     order: Mapping[str, Any] | None
     error: str | None
     was_lost: bool
-    """Whether an earlier attempt ended without an answer, so that its 201 may have been lost on the way."""
+    """Whether an earlier attempt ended without an answer or with one that does not tell (502, 503): its 201 may have
+    been lost on the way."""
 
 
 class Shopper:
@@ -69,13 +71,14 @@ class Shopper:
 async def _send(
     client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]
 ) -> tuple[httpx.Response | None, bool]:
-    """The last answer, if any came, and whether an attempt ended without one."""
+    """The last answer, if any came, and whether an attempt ended without one that tells what was done."""
     response, was_lost = None, False
     for wait in (*WAITS, None):
         try:
             response = await client.request(method, path, headers=headers, json=body)
         except httpx.TransportError:
             response, was_lost = None, True
+        was_lost = was_lost or (response is not None and response.status_code in UNKNOWN)
         if wait is None or (response is not None and response.status_code not in RETRIED):
             break
         await asyncio.sleep(wait)

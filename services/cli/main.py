@@ -4,6 +4,7 @@ import asyncio
 import shlex
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from services.cli import (
     replay_commands,
 )
 from services.cli.options import AsJson, DataDir, Why
+from services.cli.serve import Process, run_process
 from shared.auth import Role
 from shared.errors import TillrollError
 
@@ -60,12 +62,31 @@ def up(
 
 
 @app.command()
-def migrate(data_dir: DataDir = Path(".tillroll")) -> None:
+def serve(
+    process: Annotated[Process, typer.Argument(help="Which process of the deployment to be.")],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104  # of a container
+    port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535)] = 8080,
+    data_dir: DataDir = Path(".tillroll"),
+) -> None:
+    """Be one process of a deployment, until SIGTERM; waits for what it needs and logs what that is."""
+    from services.cli.locate import read_settings
+
+    run_process(process, read_settings(data_dir), host, port)
+
+
+@app.command()
+def migrate(
+    data_dir: DataDir = Path(".tillroll"),
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a database that does not answer yet.")] = 0,
+) -> None:
     """Bring the database to the newest migration."""
     from services.cli.locate import settings_of_running
-    from services.cli.migration import migrate_database
+    from services.cli.migration import await_database, migrate_database
 
-    migrate_database(settings_of_running(data_dir).database_url.get_secret_value())
+    database_url = settings_of_running(data_dir).database_url.get_secret_value()
+    if wait:
+        await_database(database_url, timedelta(seconds=wait))
+    migrate_database(database_url)
 
 
 @app.command()
@@ -132,7 +153,9 @@ def demo(
     checkouts: Annotated[int, typer.Option(min=1)] = 1000,
     duplicates: Annotated[int, typer.Option(min=0, help="How often each checkout is submitted again, at once.")] = 3,
     concurrency: Annotated[int, typer.Option(min=1, help="Submissions in flight.")] = 64,
-    base_url: Annotated[str | None, typer.Option(help="Another gateway than the running one.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(envvar="TILLROLL_API_URL", help="Another gateway than the running one.")
+    ] = None,
     data_dir: DataDir = Path(".tillroll"),
     as_json: AsJson = False,
 ) -> None:

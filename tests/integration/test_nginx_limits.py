@@ -68,7 +68,7 @@ def test_a_service_that_is_away_is_503_and_worth_a_retry(tmp_path: Path) -> None
 def test_a_post_is_never_sent_twice_even_when_its_connection_breaks(
     checkout: EchoService, tmp_path: Path, is_warm: bool
 ) -> None:
-    line = f"server {checkout.address};"
+    line = f"server {checkout.address} fail_timeout=1s;"
     with a_gateway(tmp_path, checkout, edit=lambda text: text.replace(line, line * 3)) as nginx:
         if is_warm:
             assert order(nginx).status_code == 200
@@ -207,6 +207,19 @@ def test_more_requests_than_the_rate_allows_are_429(checkout: EchoService, tmp_p
             assert_refused(answer, 429, "Too many requests, please retry")
         assert len(checkout.requests) == 8 - len(refused)
         assert httpx.get(f"{nginx.url}/health").status_code == 200
+
+
+@pytest.mark.parametrize("is_trusted", [True, False], ids=["a proxy of ours", "anybody"])
+def test_the_rate_is_that_of_the_shopper_behind_a_proxy_of_ours(
+    checkout: EchoService, tmp_path: Path, is_trusted: bool
+) -> None:
+    proxy = "127.0.0.1" if is_trusted else "192.0.2.1"
+    with a_gateway(tmp_path, checkout, RATE_PER_SECOND="1", RATE_BURST="1", TRUSTED_PROXY=proxy) as nginx:
+        shoppers = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(12)]
+        statuses = [httpx.post(f"{nginx.url}/api/orders", content=b"{}", headers=who).status_code for who in shoppers]
+        calls = [order(nginx).status_code for _ in range(12)]
+    assert (statuses == [200] * 12) is is_trusted
+    assert (calls == [200] * 12) is is_trusted, "what a proxy of ours asks for itself"
 
 
 def test_connections_to_a_service_are_kept(gateway: Nginx, checkout: EchoService) -> None:
