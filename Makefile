@@ -11,7 +11,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The project is not installed but found: a path file serves every directory and every child process.
 PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
 
-.PHONY: up test certify bench sabotage audit lint
+.PHONY: up test certify bench load sabotage audit lint
 .DELETE_ON_ERROR:
 
 up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
@@ -23,8 +23,11 @@ test: $(STAMP)  ## every test that this machine allows; ARGS="tests/unit -k cart
 certify: $(STAMP)  ## ten minutes of load and faults, then a verdict on every row; ARGS="--seed 7 --minutes 1" chooses
 	@exec $(VENV)/bin/tillroll certify --report "$(DATA_DIR)/certification" $(ARGS)
 
-bench: $(STAMP)  ## what an order costs beside other ways to take one, in docs/bench/; ARGS="--quick" is a minute
-	@exec $(VENV)/bin/tillroll bench --report docs/bench $(ARGS)
+bench: $(STAMP)  ## what an order costs beside other ways to take one, in docs/bench/; ARGS="--quick" is a minute, not kept
+	@exec $(VENV)/bin/tillroll bench $(or $(ARGS),--report docs/bench)
+
+load: $(STAMP) .venv-load/.installed  ## Locust against what `make up` runs, and a verdict on the rows; ARGS="flash-sale --web"
+	@exec $(VENV)/bin/python -m tests.load.run --data-dir "$(DATA_DIR)" $(ARGS)
 
 sabotage: $(STAMP)  ## break each promise in a copy of the source and see its tests turn red (many minutes)
 	@TILLROLL_SLOW=1 exec $(VENV)/bin/python -m pytest tests/sabotage $(ARGS)
@@ -37,6 +40,11 @@ lint: $(STAMP)  ## style, types and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+.venv-load/.installed: $(STAMP) tests/load/requirements.lock
+	@$(VENV)/bin/python -m venv .venv-load
+	@.venv-load/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/load/requirements.lock
+	@touch $@
 
 $(STAMP): requirements.lock Makefile
 	@for python in $(PYTHON) python3 python3.12 python3.11 python3.13 python3.14 python; do \

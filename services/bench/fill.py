@@ -1,5 +1,6 @@
 """Rows and entries that are there before a measurement begins. Rows are made by the server itself, entries in bulk."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -16,6 +17,7 @@ from shared.events import CheckoutCompleted, Line, Names, encode
 from shared.streams import ACCEPTED_AT, EVENT_ID, NAMES_LOADED, PAYLOAD, STREAM, overlay_key
 
 _CHUNK = 100_000  # orders a statement
+_FILLERS = 2  # connections
 _PIPELINE = 1000  # entries
 
 _EVENTS = """
@@ -67,16 +69,26 @@ async def _fill(
     world: World, database: str, statements: Sequence[str], rows: int, users: int, lines: int, say: Say, prefix: str
 ) -> None:
     begun = time.monotonic()
-    items = _ITEMS.format(owner="" if database == AFTERNOON_DB else ", user_id")
+    items = _ITEMS.format(owner="" if database == AFTERNOON_DB else ", user_id") + "{source}"
+    made = [*(statement + "{source}" for statement in statements), items + _LINES.format(lines=lines)]
+    chunks = iter(range(1, rows + 1, _CHUNK))
+
+    async def make() -> None:
+        connection = await world.connect(database)
+        try:
+            # what is made here is sound: the checks of the foreign keys would only take their time
+            await connection.execute("SET session_replication_role = replica")
+            for first in chunks:
+                last = min(rows, first + _CHUNK - 1)
+                source = _SOURCE.format(prefix=prefix, users=max(1, users), first=first, last=last)
+                for statement in made:
+                    await connection.execute(statement.replace("{source}", source))
+        finally:
+            await connection.close()
+
+    await asyncio.gather(*(make() for _ in range(_FILLERS)))
     connection = await world.connect(database)
     try:
-        # what is made here is sound: the checks of the foreign keys would only take their time
-        await connection.execute("SET session_replication_role = replica")
-        for first in range(1, rows + 1, _CHUNK):
-            source = _SOURCE.format(prefix=prefix, users=max(1, users), first=first, last=min(rows, first + _CHUNK - 1))
-            for statement in statements:
-                await connection.execute(statement + source)
-            await connection.execute(items + source + _LINES.format(lines=lines))
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
     finally:

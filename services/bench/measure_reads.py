@@ -1,5 +1,6 @@
 """The order list, measured in a small and in a large table: buffers that its statements touch, CPU that it costs."""
 
+import asyncio
 import json
 import signal
 from collections.abc import Callable, Sequence
@@ -58,7 +59,7 @@ async def _prepare(world: World, size: str, rows: int, say: Say) -> tuple[Proces
     database = f"reads_{size}"
     await make_database(world, database)
     url = world.database_url(database)
-    migrate(url)
+    await asyncio.to_thread(migrate, url)
     await fill_orders(world, database, rows, rows // ORDERS_OF_A_USER, say)
     port = free_port()
     program = world.program(f"reads-{size}", world.lent.gateway_argv(port), DATABASE_URL=url)

@@ -26,7 +26,7 @@ def bench(
     seconds: Annotated[float | None, typer.Option(min=1, help="Of each load.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Of each part; the figures are medians.")] = None,
     only: Annotated[str | None, typer.Option(help="Parts and contenders, separated by commas.")] = None,
-    rows: Annotated[int | None, typer.Option(min=1000, help="Orders that the large tables hold before.")] = None,
+    rows: Annotated[int | None, typer.Option(min=40_000, help="Orders that the large tables hold before.")] = None,
     events: Annotated[int | None, typer.Option(min=1000, help="Events that wait for a drain.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for results.json, results.md and charts.")] = None,
     as_json: AsJson = False,

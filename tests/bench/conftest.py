@@ -1,5 +1,6 @@
-"""Keys and tokens of a benchmark, and a database for the afternoon version."""
+"""Keys and tokens of a benchmark, and a database for the afternoon version. TILLROLL_SLOW=1 asks for a whole run."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from services.bench.shoppers import Shoppers, prepare_shoppers
 from services.cart.catalog import load_catalog
 from shared.settings import Settings
 from tests.bench.afternoon_tables import make_tables
+
+collect_ignore = [] if os.environ.get("TILLROLL_SLOW") == "1" else ["test_whole_run.py"]
 
 
 @pytest.fixture(scope="session")

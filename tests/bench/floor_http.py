@@ -16,8 +16,8 @@ import jwt
 import pydantic_core
 from redis.asyncio import Redis
 
-from services.checkout.names import key_name
-from shared.events import event_id_of, iso_date
+from services.checkout.names import key_name, payment_slot, window_slot
+from shared.events import iso_date
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, overlay_key, user_digest
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ class Floor:
         if total != body["total"]:
             raise Refused(400, "Order total does not match catalog prices")
         print_ = hashlib.sha256(content).hexdigest()
-        event_id, window = key_name(user, key.decode()), event_id_of("window", user, print_)
+        event_id, window = key_name(user, key.decode()), window_slot(user, print_)
         payload = pydantic_core.to_json(
             {
                 "type": "checkout.completed",
@@ -189,17 +189,13 @@ class Floor:
 
 def _call(user: str, print_: str, event_id: str, window: str, payload: bytes) -> tuple[list[str], list[Any]]:
     """Keys and arguments of a checkout with a key and no cart (accept_order.lua says what each is)."""
-    keys = [
-        NAMES_LOADED,
-        STREAM,
-        overlay_key(user),
-        order_key(event_id),
-        name_key(window),
-        name_key(event_id),
-    ]
+    slot = payment_slot(user, print_)
+    names = name_key(event_id), name_key(slot)
+    keys = [NAMES_LOADED, STREAM, overlay_key(user), order_key(event_id), name_key(window), *names]
     described = [user_digest(user), print_, event_id, _IDENTITY, _WINDOW]
-    no_cart = ["version", "", 0, b"", "[]", 86_400_000, ""]
-    return keys, [1, 1, "consult", "", event_id, payload, *described, *no_cart, "", "", ""]
+    no_cart = ["version", "", 0, b"", "[]", 86_400_000, "", "", ""]
+    no_payment = ["", "", "", "", "", b""]
+    return keys, [2, 2, "consult", "", event_id, payload, *described, *no_cart, "", 2, *no_payment]
 
 
 def create_app() -> Floor:

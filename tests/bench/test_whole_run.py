@@ -1,0 +1,18 @@
+"""A whole benchmark, as short as it can be. Runs only with TILLROLL_SLOW=1 (conftest.py)."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.acceptance.system import TILLROLL
+
+
+def test_every_part_is_measured_and_judged(tmp_path: Path) -> None:
+    command = [*TILLROLL, "bench", "--seconds", "1", "--rounds", "1", "--rows", "40000", "--events", "3000", "--json"]
+    command += ["--report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert [name for name, ratio in results["ratios"].items() if ratio is None] == []
+    assert all(verdict["lost"] == 0 for given in results["verdicts"].values() for verdict in given)
+    assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "results.md", "cpu.svg", "drain.svg"}
