@@ -32,10 +32,12 @@ class PaidShop:
         self.settings = settings
         self.http = http
         self.stripe = stripe
+        self._tokens: dict[str, str] = {}
 
     async def call(self, user: str, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """One request of `user`; headers by name with underscores."""
-        token = issue_development_token(self.settings, user)
+        token = self._tokens.get(user) or issue_development_token(self.settings, user)
+        self._tokens[user] = token
         sent = {"Authorization": f"Bearer {token}"} | {name.replace("_", "-"): text for name, text in headers.items()}
         return await self.http.request(method, path, json=body, headers=sent)
 
@@ -102,13 +104,13 @@ class Recorder:
         await self._intake.take(entries)
         return len(entries)
 
-    async def rows(self) -> list[tuple[str, str, str, str | None]]:
-        """Every recorded order: id, user, status, payment session."""
-        statement = sa.select(orders.c.id, orders.c.user_id, orders.c.status, orders.c.payment_session_id)
+    async def rows(self, user: str | None = None) -> list[tuple[str, str, str, str | None]]:
+        """Every recorded order, or the user's: id, user, status, payment session."""
+        columns = (orders.c.id, orders.c.user_id, orders.c.status, orders.c.payment_session_id)
+        wanted = sa.select(*columns).order_by(orders.c.created_at)
         async with self.engine.connect() as connection:
-            return [
-                (str(row[0]), *row[1:]) for row in await connection.execute(statement.order_by(orders.c.created_at))
-            ]
+            rows = await connection.execute(wanted if user is None else wanted.where(orders.c.user_id == user))
+        return [(str(row[0]), row[1], row[2], row[3]) for row in rows]
 
     async def letters(self) -> list[str]:
         """The reasons of all dead letters, in their order."""

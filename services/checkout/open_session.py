@@ -113,9 +113,9 @@ async def _create(
             ],
         )
     match answer:
-        case b"bound":
-            return Opened(order_id, made.id, made.url, until)
-        case b"gone":
+        case [b"bound", session_id, url]:
+            return Opened(order_id, session_id.decode(), url.decode(), until)
+        case [b"gone"]:
             return None
         case _:
             raise Unavailable(_AWAY)
