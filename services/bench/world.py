@@ -220,9 +220,11 @@ def _nginx(folder: Path, port: int, checkout_port: int) -> list[str]:
         "RATE_PER_SECOND": _NO_LIMIT,
         "RATE_BURST": _NO_LIMIT,
         "NGINX_TEMP": str(folder),
+        "TRUSTED_PROXY": HOST,
     }
     upstream = f"{HOST}:{checkout_port}"  # POST /api/orders goes nowhere else
-    text = re.sub(r"\$\{(\w+)\}", lambda m: upstream if m[1].endswith("_UPSTREAM") else known[m[1]], template)
+    known |= dict.fromkeys(re.findall(r"\$\{(\w+_UPSTREAM)\}", template), upstream)
+    text = re.sub(r"\$\{(\w+)\}", lambda match: known[match[1]], template)
     (folder / "nginx.conf").write_text(text)
     as_root = " user root;" if os.geteuid() == 0 else ""
     return [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", f"daemon off;{as_root}"]
