@@ -104,9 +104,10 @@ class System:
         orders: list[dict[str, Any]] = response.raise_for_status().json()["data"]
         return orders
 
-    def pay(self, user: str, order_id: str) -> httpx.Response:
+    def pay(self, user: str, order_id: str, **headers: str) -> httpx.Response:
         """PATCH /api/orders as `user`."""
-        return httpx.patch(f"{self.url}/api/orders", json={"id": order_id}, headers=self._bearer(user), trust_env=False)
+        sent = self._bearer(user) | headers
+        return httpx.patch(f"{self.url}/api/orders", json={"id": order_id}, headers=sent, trust_env=False)
 
     def pause(self, child: str) -> None:
         """SIGSTOP: the process is there and does nothing."""

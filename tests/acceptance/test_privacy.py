@@ -1,4 +1,4 @@
-"""Through success, errors and outages: no log of any process and no metric holds a secret or names a shopper."""
+"""Through success, errors and outages: no log, no metric and no span of any process holds a secret or a shopper."""
 
 import asyncio
 import json
@@ -21,6 +21,7 @@ from shared.streams import STREAM, order_key, overlay_key
 from tests.acceptance.system import System
 from tests.builders import a_checkout, fields_of
 from tests.nginx import SERVICES, Nginx
+from tests.otlp import Collector, collecting
 from tests.servers import Servers, run_apart, wait_until
 
 MAIL = "zelda.quixote@mail.example"
@@ -34,9 +35,10 @@ ORDER = {"total": 149, "items": ITEMS}
 class Shop:
     """A running system on servers that are reached with passwords, behind nginx, and Zelda's requests to it."""
 
-    def __init__(self, system: System, nginx: Nginx, servers: Servers) -> None:
+    def __init__(self, system: System, nginx: Nginx, servers: Servers, collector: Collector) -> None:
         self.system = system
         self.nginx = nginx
+        self.collector = collector
         self.servers = servers
         self.token = issue_development_token(Settings(data_dir=system.folder), MAIL)
         self.admin = issue_development_token(Settings(data_dir=system.folder), f"admin.{MAIL}", True)
@@ -76,12 +78,13 @@ class Shop:
         }
 
     def logs(self) -> dict[str, str]:
-        """Every log of every process, and the metrics."""
+        """Every log of every process, the metrics and the spans."""
         files = [*self.system.folder.glob("logs/*.log"), self.nginx.log, self.servers.redis.log]
         found = {path.name: path.read_text(errors="replace") for path in (*files, self.servers.postgres.log)}
         found["terminal"] = self.system.output.partition("Place a first order")[0]
         for name, url in (("gateway", self.system.state.gateway_url), ("consumer", self.system.state.consumer_url)):
             found[f"{name}'s metrics"] = httpx.get(f"{url}/metrics", trust_env=False).text
+        found["spans"] = "\n".join(span.told for span in self.collector.spans)
         return found
 
 
@@ -92,19 +95,20 @@ def shop(servers: Servers, settings: Settings, place: Path) -> Iterator[Shop]:
         "DATABASE_URL": f"postgresql://postgres:{DATABASE_PASSWORD}@{database.path}?{database.query}",
         "REDIS_URL": f"unix://default:{REDIS_PASSWORD}@{socket}",
     }
-    with System(place / "till", env=env) as system:
+    env["TILLROLL_LOG_EACH"] = "true"
+    with collecting() as collector, System(place / "till", env=env | collector.environment) as system:
         system.start()
         here = f"127.0.0.1:{system.port}"
         upstreams = dict.fromkeys(SERVICES, here) | {"orders": f"127.0.0.1:{free_port()}"}  # one service is away
         nginx = Nginx(place / "nginx", upstreams)
         try:
-            yield Shop(system, nginx, servers)
+            yield Shop(system, nginx, servers, collector)
         finally:
             nginx.stop()
     servers.clean()
 
 
-def test_no_log_and_no_metric_holds_a_secret_or_a_shopper(shop: Shop) -> None:
+def test_no_log_no_metric_and_no_span_holds_a_secret_or_a_shopper(shop: Shop) -> None:
     with redis.Redis.from_url(shop.servers.redis_url) as client:
         all_goes_well(shop)
         what_the_shopper_does_wrong(shop)
@@ -116,6 +120,10 @@ def test_no_log_and_no_metric_holds_a_secret_or_a_shopper(shop: Shop) -> None:
     for event in ("dead_letter", "redis_unavailable", "postgres_unavailable", "overlay_field_unreadable"):
         assert event in told, f"the test went through {event}"
     assert "unexpected_fault" in told
+    assert {"request", "recorded"} <= {json.loads(line)["event"] for line in logs["gateway.log"].splitlines()} | {
+        json.loads(line)["event"] for line in logs["consumer.log"].splitlines()
+    }, "every line is JSON"
+    the_spans_tell_of_all_of_it(shop.collector)
     leaks = [
         f"{what} in {name}: {line.strip()[:300]}"
         for name, text in logs.items()
@@ -124,6 +132,17 @@ def test_no_log_and_no_metric_holds_a_secret_or_a_shopper(shop: Shop) -> None:
         if secret and secret.lower() in line.lower()
     ]
     assert not leaks, "\n".join(leaks)
+
+
+def the_spans_tell_of_all_of_it(collector: Collector) -> None:
+    """Also of what failed: there messages would be told."""
+    names = {span.name for span in collector.spans}
+    assert any(name.startswith("PUT /api/cart/{") for name in names)
+    assert {"POST /api/orders", "accept order", "change status", "record batch"} <= names
+    failed = [span for span in collector.spans if span.told.count("STATUS_CODE_ERROR")]
+    assert any(span.name.startswith(("INSERT", "SELECT")) for span in failed), "a statement"
+    assert any(span.name.endswith(".lua") for span in failed), "a script"
+    assert any(span.name == "POST /api/orders" for span in failed)
 
 
 def all_goes_well(shop: Shop) -> None:

@@ -1,11 +1,15 @@
 """One trace for each order, as the processes export it: request, decision, entry, batch, statements; and its replay."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
+from services.orders.parse_entry import parse_entry
+from shared.streams import TRACEPARENT
 from tests.acceptance.conftest import make_place
 from tests.acceptance.system import System
+from tests.builders import a_checkout, fields_of, raw_entry
 from tests.otlp import Collector, Exported, collecting
 from tests.servers import wait_until
 
@@ -55,7 +59,7 @@ def test_a_trace_holds_the_whole_path_of_an_order_and_of_its_replay(traced: Syst
     assert script.parent_id == accepted.span_id == record.parent_id
     batch = batch_of(collector, record)
     assert (accepted.trace_id, accepted.span_id) in batch.links
-    assert batch.service == "tillroll-consumer"
+    assert (batch.service, batch.trace_id) == ("tillroll-consumer", BROWSER)
     collector.wait_for("settle", trace_id=batch.trace_id)
     assert {"INSERT events", "INSERT orders", "INSERT order_items", "COMMIT", "settle"} <= set(
         statements_of(collector, batch)
@@ -70,3 +74,38 @@ def test_a_trace_holds_the_whole_path_of_an_order_and_of_its_replay(traced: Syst
         assert "INSERT event_owners" in statements_of(collector, batch_of(collector, again))
         [page] = collector.wait_for("replay page", tillroll_replay=again.attributes["tillroll.replay"])
         assert page.links == ((accepted.trace_id, accepted.span_id),)
+
+
+def test_what_shares_a_batch_reaches_it_by_a_link_from_a_trace_of_its_own(traced: System, collector: Collector) -> None:
+    traces = [f"{number:032x}" for number in (0xA1, 0xB2, 0xC3)]
+    first, second, third = (f"00-{trace}-00f067aa0ba902b7-01" for trace in traces)
+    traced.pause("consumer")
+    try:
+        order_id = traced.order("anna", {"1": 1}, 129, traceparent=first).json()["data"]["id"]
+        assert traced.order("boris", {"1": 1}, 129, traceparent=second).status_code == 201
+        assert traced.pay("anna", order_id, traceparent=third).status_code == 200
+    finally:
+        traced.go_on("consumer")
+    ordered, moved = (
+        collector.wait_for("record", trace_id=trace, tillroll_outcome="recorded")[0] for trace in traces[1:]
+    )
+    batch = batch_of(collector, moved)
+    assert batch == batch_of(collector, ordered), "both waited, so they came together"
+    assert batch.trace_id != moved.trace_id
+    assert {(record.trace_id, record.parent_id) for record in (ordered, moved)} <= set(batch.links)
+    [change] = collector.find("change status", traces[2], tillroll_order_id=order_id, tillroll_outcome="changed")
+    assert collector.path_to(moved) == ["PATCH /api/orders", "change status", "record"]
+    assert moved.parent_id == change.span_id
+    collector.wait_for("settle", trace_id=batch.trace_id)
+    assert {"INSERT events", "INSERT orders", "COMMIT"} <= set(statements_of(collector, batch))
+
+
+def test_a_payload_and_its_hash_are_the_same_with_and_without_a_trace() -> None:
+    plain = fields_of(a_checkout(), uuid4())
+    traced = parse_entry(raw_entry(plain | {TRACEPARENT: HEADER, "of tomorrow": "x"}))
+    untraced = parse_entry(raw_entry(plain))
+    assert (traced.payload, traced.content_hash, traced.event) == (
+        untraced.payload,
+        untraced.content_hash,
+        untraced.event,
+    )
