@@ -18,6 +18,8 @@ from shared.settings import Settings
 from tests.nginx import SERVICES, Nginx
 from tests.servers import Servers, wait_until
 
+WEBHOOK_SECRET = "whsec_of_the_suite"
+
 Issue = Callable[[str, bool], str]
 
 
@@ -94,6 +96,7 @@ def _start(stack: ExitStack, settings: Settings, modules: Mapping[str, str], fol
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "TILLROLL_DATA_DIR": str(settings.data_dir),
         "TILLROLL_API_URL": settings.api_url,
+        "TILLROLL_STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
     }
     for name, module in modules.items():
         process = _start_app(f"services.{module}:create_app", ports[name], env, folder / f"{name}.log")
