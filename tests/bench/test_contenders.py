@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.bench.shoppers import Shoppers
-from services.bench.world import _nginx
+from services.bench.world import NoContender, _nginx
 from services.orders.entries import entries_of, keep_raw
 from services.orders.record_events import record_batch
 from shared.settings import Settings
@@ -158,9 +158,12 @@ def test_the_bodies_of_the_load_are_the_ones_that_are_summed_up(shoppers: Shoppe
 
 
 def test_the_gateway_of_a_deployment_can_be_written_for_a_benchmark(tmp_path: Path) -> None:
-    argv = _nginx(tmp_path, 8080, 8081)
+    try:
+        argv = _nginx(tmp_path, 8080, 8081)
+    except NoContender as fault:
+        pytest.skip(str(fault))
     text = (tmp_path / "nginx.conf").read_text()
     assert "listen 127.0.0.1:8080" in text
-    assert text.count("server 127.0.0.1:8081;") == 4
+    assert text.count("server 127.0.0.1:8081 ") == 4
     assert "${" not in text
     assert str(tmp_path / "nginx.conf") in argv
