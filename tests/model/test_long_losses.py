@@ -56,7 +56,7 @@ class Losses(Browsers):
 
 def test_long_histories_with_losses_are_answered_as_the_model_answers_them(settings: Settings) -> None:
     bounds = hypothesis_settings(
-        max_examples=400 if IS_FULL else 10,
+        max_examples=400 if IS_FULL else 7,
         stateful_step_count=40 if IS_FULL else 25,
         derandomize=not IS_FULL,
         database=None,

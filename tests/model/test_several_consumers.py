@@ -86,13 +86,13 @@ def two_switches(first: int, second: int) -> Iterator[list[Turn]]:
 
 async def test_two_consumers_that_meet_anywhere_record_everything_once(stage: Stage) -> None:
     longest = await play(stage, [])
-    for turns in two_switches(1, 1) if IS_FULL else two_switches(5, 9):
-        if (turns[0].steps or 0) <= longest:
+    for turns in two_switches(1, 1) if IS_FULL else two_switches(6, 10):
+        if max(turn.steps or 0 for turn in turns) <= longest:
             await play(stage, turns)
 
 
 async def test_a_consumer_that_dies_anywhere_leaves_nothing_undone(stage: Stage) -> None:
     longest = await play(stage, [])
-    for one in range(1, longest, 1 if IS_FULL else 2):
+    for one in range(1, longest, 1 if IS_FULL else 3):
         for two in (0, 4, 9, 14, 19, 24) if IS_FULL else (one % 20,):
             await play(stage, [Turn(1, two), Turn(0, one, dies=True)])
