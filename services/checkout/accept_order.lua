@@ -72,6 +72,9 @@ if ARGV[24] ~= '' then
   redis.call('HSET', KEYS[4], 'user', ARGV[7], 'fingerprint', ARGV[8], 'key', ARGV[9],
     'draft', ARGV[6], 'cart', ARGV[25])
   redis.call('PEXPIRE', KEYS[4], ARGV[24])
+  if ARGV[9] ~= '' then
+    redis.call('SET', KEYS[6], event_id, 'PX', ARGV[24])
+  end
   return {'reserved'}
 end
 local free = {}

@@ -1,5 +1,5 @@
 -- Fixes until when an order's payment session lives, so that whoever opens it at the same time opens the same one.
--- KEYS: 1 names-loaded marker  2 order record  3 payment slot
+-- KEYS: 1 names-loaded marker  2 order record  3 payment slot  4 the key that it was reserved with, if there is one
 -- ARGV: 1 order id  2 user digest  3 ms that a session lives  4 ms that it must live when it is sent to Stripe
 --       5 orders that the slot no longer stands for, separated by blanks
 -- Answers {'not_loaded'} | {'gone'} | {'moved', status} | {'begun', until in ms, session id, its url}; without url
@@ -29,5 +29,8 @@ if not bearer or bearer == ARGV[1] or string.find(ARGV[5], bearer, 1, true) then
 end
 if not record[3] then
   redis.call('PEXPIREAT', KEYS[2], record[7])
+  if KEYS[4] then
+    redis.call('SET', KEYS[4], ARGV[1], 'PXAT', record[7])
+  end
 end
 return {'begun', record[7], record[5], record[6]}

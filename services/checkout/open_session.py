@@ -15,8 +15,8 @@ from services.checkout.plan import Learnt
 from services.checkout.stripe_sessions import LIFE, SHORTEST_LIFE, StripeSessions
 from services.checkout.submission import KeyReused, Known, Reservation, Reserve, Submission
 from shared.errors import ApiError, Unavailable
-from shared.events import CheckoutCompleted, Line, PaymentOpened, encode, event_id_of
-from shared.redis import Script, redis_or_unavailable
+from shared.events import CheckoutCompleted, Line, PaymentOpened, Status, encode, event_id_of
+from shared.redis import Script, hash_fields, redis_or_unavailable
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, overlay_key
 from shared.tracing import traceparent
@@ -60,7 +60,7 @@ async def open_session(
             decided = await decision.run()
             match decided:
                 case Known(order_id, checkout) | Reservation(order_id, checkout):
-                    begun = await _begin(redis, decision.learnt, order_id)
+                    begun = await _begin(redis, decision.learnt, order_id, checkout)
                 case KeyReused():
                     return decided
                 case _:
@@ -79,8 +79,15 @@ async def open_session(
     raise Unavailable(_AWAY)
 
 
-async def _begin(redis: Redis, learnt: Learnt, order_id: UUID) -> list[Any]:
+async def _begin(redis: Redis, learnt: Learnt, order_id: UUID, checkout: CheckoutCompleted) -> list[Any]:
     keys = [NAMES_LOADED, order_key(order_id), name_key(learnt.slot)]
+    if checkout.names.key is not None:
+        keys.append(name_key(checkout.names.key))
+    bearer = await redis.get(keys[2])
+    if bearer is not None and bearer.decode() != str(order_id):
+        (status,) = await hash_fields(redis, order_key(bearer.decode()), "status")
+        if status == Status.CANCELLED.encode():
+            learnt.passed_over.add(UUID(bearer.decode()))
     passed_over = " ".join(map(str, learnt.passed_over))
     return list(await _BEGIN.run(redis, keys, [str(order_id), learnt.user, _LIFE_MS, _SHORTEST_MS, passed_over]))
 

@@ -33,7 +33,11 @@ async def reload_sessions(engine: AsyncEngine, redis: "Redis", start: datetime, 
         for event, status in page:
             checkout = event.checkout
             await restore(
-                keys=[order_key(event.order_id), name_key(event.slot)],
+                keys=[
+                    order_key(event.order_id),
+                    name_key(event.slot),
+                    *([name_key(checkout.names.key)] if checkout.names.key else []),
+                ],
                 args=[
                     str(event.order_id),
                     status,
