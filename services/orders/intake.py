@@ -6,7 +6,7 @@ Holds a batch through every outage and before the dead-letter limit's pause. Rea
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import takewhile
 from typing import TypeVar
@@ -22,7 +22,7 @@ from services.orders.dead_letters import Reason, announce
 from services.orders.entries import Entry
 from services.orders.lost_redis import are_left_behind
 from services.orders.parse_entry import Arrival
-from services.orders.record_events import BatchResult, record_batch
+from services.orders.record_events import BatchResult, IsTooMuch, TooMuch, record_batch
 from services.orders.replay_source import REPLAY
 from services.orders.trace_batch import trace_batch
 from shared.errors import TillrollError
@@ -34,6 +34,7 @@ from shared.observability import (
     RECORDED,
     REDELIVERED,
 )
+from shared.redis import Script
 from shared.settings import Settings
 from shared.streams import GROUP, INTAKE_PAUSED, STREAM, TRACEPARENT, overlay_key
 from shared.tracing import add_event, child_span, context_in
@@ -41,6 +42,7 @@ from shared.tracing import add_event, child_span, context_in
 OUTAGE = (RedisError, SQLAlchemyError, OSError, TimeoutError)
 """What an outage of Redis or Postgres looks like from here."""
 
+_SETTLE = Script(__package__, "settle_batch.lua")
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0  # seconds between attempts during an outage
 _LOOK_AT_PAUSE_EVERY = 0.5  # seconds
 
@@ -84,37 +86,48 @@ class Intake:
     async def take(self, entries: Sequence[Entry]) -> None:
         """Returns when all of `entries` are committed and acked; raises Stopped.
 
-        Never more entries in one transaction than may still be buried in a row: the limit is exact, and what lies
-        beyond it is not touched before an operator lifts the pause.
+        All of them in one transaction, unless more would be buried in a row than may be: that limit is exact, and
+        what lies beyond it is not touched before an operator lifts the pause.
         """
         rest = list(entries)
         while rest:
-            size = max(1, self.settings.dead_letter_limit - self._burials_in_row)
-            piece, rest = rest[:size], rest[size:]
-            await self.carry(piece, lambda piece=piece: self.commit(piece))  # type: ignore[misc]
+            rest = rest[await self.carry(rest, lambda rest=rest: self._commit_most(rest)) :]  # type: ignore[misc]
 
-    async def commit(self, piece: Sequence[Entry]) -> BatchResult:
-        """One attempt to record `piece`; raises what Postgres raises."""
-        return await record_batch(
-            self.engine, piece, self.settings.consumer, lambda entries: are_left_behind(self.redis, entries)
-        )
+    async def _commit_most(self, entries: Sequence[Entry]) -> BatchResult:
+        """As many of the first of `entries` as may be recorded at once."""
+        try:
+            return await self.commit(entries, self._is_too_much)
+        except TooMuch:
+            return await self.commit(entries[: self._may_still_be_buried])
 
-    async def carry(self, piece: Sequence[Entry], commit: Callable[[], Awaitable[BatchResult]]) -> None:
-        """Repeats `commit` until it succeeds, then forgets and acks `piece`; raises Stopped."""
+    async def commit(self, entries: Sequence[Entry], is_too_much: IsTooMuch | None = None) -> BatchResult:
+        """One attempt to record `entries`; raises what Postgres raises, and TooMuch."""
+        consumer = self.settings.consumer
+        return await record_batch(self.engine, entries, consumer, self._are_left_behind, is_too_much)
+
+    async def _are_left_behind(self, entries: Sequence[Entry]) -> bool:
+        return await are_left_behind(self.redis, entries)
+
+    async def carry(self, entries: Sequence[Entry], commit: Callable[[], Awaitable[BatchResult]]) -> int:
+        """Repeats `commit` until it succeeds, then forgets and acks what it committed of `entries`.
+
+        Returns how many of the first these were; raises Stopped.
+        """
         async with self._one_at_a_time:
             await self._while_paused()
             started = self._busy_since = time.monotonic()
             try:
-                with trace_batch(piece) as trace:
+                with trace_batch(entries) as trace:
                     result = await self._persist(commit)
                     BATCH_SECONDS.observe(time.monotonic() - started)
                     trace.tell(result)
                     with child_span("settle"):
-                        await self._persist(lambda: self._settle(piece, result))
+                        await self._persist(lambda: self._settle(result))
             finally:
                 self._busy_since = None
             _tell(result, log_each=self.settings.log_each)
-            await self._watch_limit(piece, result)
+            await self._watch_limit(result)
+            return len(result.entries)
 
     async def _persist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Repeats `act` until it succeeds: nothing that can go wrong here is a reason to skip an entry."""
@@ -140,25 +153,35 @@ class Intake:
             return
         raise Stopped
 
-    async def _settle(self, piece: Sequence[Entry], result: BatchResult) -> None:
+    async def _settle(self, result: BatchResult) -> None:
         """Overlay first: an event that left the overlay is in Postgres, and an entry that is acked has left it."""
         known = [arrival.event_id for arrival in result.duplicates if isinstance(arrival.event, CheckoutCompleted)]
         await correct_records(self.engine, self.redis, known)
-        archived: dict[str, list[str]] = defaultdict(list)
-        for arrival in result.recorded + result.duplicates:
-            archived[arrival.event.user_id].append(str(arrival.event_id))
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for user_id, event_ids in archived.items():
-                pipeline.hdel(overlay_key(user_id), *event_ids)
-            if archived:
-                await pipeline.execute()
-        await self.redis.xack(STREAM, GROUP, *[entry.entry_id for entry in piece])
+        archived = result.recorded + result.duplicates
+        keys = [overlay_key(arrival.event.user_id) for arrival in archived]
+        event_ids = [str(arrival.event_id) for arrival in archived]
+        entry_ids = [entry.entry_id for entry in result.entries]
+        await _SETTLE.run(self.redis, [*keys, STREAM], [GROUP, *event_ids, *entry_ids])
 
-    async def _watch_limit(self, piece: Sequence[Entry], result: BatchResult) -> None:
-        # what was lost with Redis says nothing about the deployment
-        buried = {letter.entry for letter in result.buried if letter.reason != Reason.LOST_WITH_REDIS}
-        last = len(list(takewhile(buried.__contains__, reversed(piece))))
-        self._burials_in_row = last if last < len(piece) else self._burials_in_row + last
+    @property
+    def _may_still_be_buried(self) -> int:
+        return max(1, self.settings.dead_letter_limit - self._burials_in_row)
+
+    def _is_too_much(self, result: BatchResult) -> bool:
+        """Whether the limit is reached before the last entry."""
+        buried, in_row = _buried(result), self._burials_in_row
+        if not buried:
+            return False
+        for entry in result.entries[:-1]:
+            in_row = in_row + 1 if entry in buried else 0
+            if in_row >= self.settings.dead_letter_limit:
+                return True
+        return False
+
+    async def _watch_limit(self, result: BatchResult) -> None:
+        buried = _buried(result)
+        last = len(list(takewhile(buried.__contains__, reversed(result.entries))))
+        self._burials_in_row = last if last < len(result.entries) else self._burials_in_row + last
         if self._burials_in_row >= self.settings.dead_letter_limit:
             reason = f"{self._burials_in_row} dead letters in a row; the last: {result.buried[-1].reason}"
             log.error("intake_paused", extra={"reason": reason})
@@ -175,6 +198,11 @@ class Intake:
             log.warning("intake_resumed")
         self.is_paused = False
         INTAKE_PAUSED_GAUGE.set(0)
+
+
+def _buried(result: BatchResult) -> set[Entry]:
+    """The entries that count against the limit: what was lost with Redis says nothing about the deployment."""
+    return {letter.entry for letter in result.buried if letter.reason != Reason.LOST_WITH_REDIS}
 
 
 def _tell(result: BatchResult, *, log_each: bool) -> None:

@@ -22,16 +22,24 @@ from shared.events import CheckoutCompleted
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch. A status change that contradicts its order is both recorded and buried."""
+    """What became of `entries`. A status change that contradicts its order is both recorded and buried."""
 
+    entries: tuple[Entry, ...] = ()
     recorded: tuple[Arrival, ...] = ()
     duplicates: tuple[Arrival, ...] = ()
     buried: tuple[DeadLetter, ...] = ()
 
     def __add__(self, other: "BatchResult") -> "BatchResult":
         return BatchResult(
-            self.recorded + other.recorded, self.duplicates + other.duplicates, self.buried + other.buried
+            self.entries + other.entries,
+            self.recorded + other.recorded,
+            self.duplicates + other.duplicates,
+            self.buried + other.buried,
         )
+
+
+class TooMuch(Exception):
+    """More of a batch cannot be recorded than may be buried at once: nothing is committed."""
 
 
 class _LeftBehind(Exception):
@@ -42,20 +50,28 @@ class _LeftBehind(Exception):
 
 
 AreLeftBehind = Callable[[Sequence[Entry]], Awaitable[bool]]
+IsTooMuch = Callable[[BatchResult], bool]
 
 
 async def record_batch(
-    engine: AsyncEngine, entries: Sequence[Entry], consumer: str, are_left_behind: AreLeftBehind | None = None
+    engine: AsyncEngine,
+    entries: Sequence[Entry],
+    consumer: str,
+    are_left_behind: AreLeftBehind | None = None,
+    is_too_much: IsTooMuch | None = None,
 ) -> BatchResult:
     """Commits every one of `entries` as event or dead letter; raises SQLAlchemy's and OS errors when Postgres is away.
 
     Raising means that the batch may be repeated as it is. Entries that only Postgres refuses are found by halving
     the batch, each half a transaction of its own, and buried. `are_left_behind` is asked before new events are
-    committed (lost_redis.py).
+    committed (lost_redis.py); `is_too_much` before anything is: it, or a refusal that would be searched for, raises
+    TooMuch.
     """
     try:
         async with engine.begin() as connection:
             result = await record(connection, entries, consumer)
+            if is_too_much is not None and is_too_much(result):
+                raise TooMuch
             await _refuse_what_is_left_behind(entries, result, are_left_behind)
             return result
     except _LeftBehind as fault:
@@ -64,6 +80,8 @@ async def record_batch(
         if not is_refusal(fault):
             raise
         refusal = str(fault.orig)
+    if is_too_much is not None:
+        raise TooMuch
     if len(entries) > 1:
         half = len(entries) // 2
         first = await record_batch(engine, entries[:half], consumer, are_left_behind)
@@ -89,14 +107,14 @@ async def _bury_what_is_new(engine: AsyncEngine, result: BatchResult, consumer: 
         letters[new.entry] = DeadLetter(new.entry, Reason.LOST_WITH_REDIS, told, new.event_id, new.event.user_id)
     async with engine.begin() as connection:
         await bury(connection, list(letters.values()), consumer)
-    return BatchResult(duplicates=result.duplicates, buried=tuple(letters.values()))
+    return BatchResult(result.entries, duplicates=result.duplicates, buried=tuple(letters.values()))
 
 
 async def bury_alone(engine: AsyncEngine, letter: DeadLetter, consumer: str) -> BatchResult:
     """Commits one dead letter whose fate was decided before its content was looked at."""
     async with engine.begin() as connection:
         await bury(connection, [letter], consumer)
-    return BatchResult(buried=(letter,))
+    return BatchResult((letter.entry,), buried=(letter,))
 
 
 async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer: str) -> BatchResult:
@@ -112,7 +130,7 @@ async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer
     buried += conflicts
     buried += await write_orders(connection, recorded)
     await bury(connection, buried, consumer)
-    return BatchResult(tuple(recorded), tuple(duplicates), tuple(buried))
+    return BatchResult(tuple(entries), tuple(recorded), tuple(duplicates), tuple(buried))
 
 
 _CLAIM_IDS = text("""

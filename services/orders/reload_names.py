@@ -148,14 +148,15 @@ _NEWEST = text("""
 SELECT entry_id FROM events
 WHERE stream = :stream
   AND accepted_at = (SELECT accepted_at FROM events WHERE stream = :stream ORDER BY accepted_at DESC LIMIT 1)
+ORDER BY CAST(string_to_array(entry_id, '-') AS bigint[]) DESC LIMIT 1
 """)
 
 
 async def _newest_entry(engine: AsyncEngine) -> str | None:
     """The entry that was accepted last of all in the archive; if any was accepted after a backup, this one was."""
     async with engine.connect() as connection:
-        entry_ids = (await connection.execute(_NEWEST, {"stream": STREAM})).scalars().all()
-    return max(entry_ids, key=id_parts, default=None)
+        entry_id: str | None = (await connection.execute(_NEWEST, {"stream": STREAM})).scalar()
+    return entry_id
 
 
 async def _is_lost(redis: "Redis", newest: str) -> bool:

@@ -33,7 +33,9 @@ class BatchTrace:
         outcomes |= {arrival.entry: "duplicate" for arrival in result.duplicates}
         outcomes |= {letter.entry: f"buried: {letter.reason}" for letter in result.buried}
         batch, now = Link(self._span.get_span_context()), time.time_ns()
-        for entry, context in self._contexts.items():
+        for entry in result.entries:
+            if (context := self._contexts.get(entry)) is None:
+                continue
             told = _ids_of(entry) | {"tillroll.outcome": outcomes.get(entry, "unknown")}
             tracing.add_span("record", context, self._since, now, [batch], told)
 

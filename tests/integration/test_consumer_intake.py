@@ -262,6 +262,60 @@ async def test_the_limit_of_dead_letters_pauses_intake_and_touches_nothing_beyon
     assert await pending(reader) == 0
 
 
+async def test_the_limit_is_exact_too_where_only_postgres_refuses(
+    reader: Redis, engine: AsyncEngine, settings: Settings
+) -> None:
+    mine = consumer(settings, dead_letter_limit=5)
+    for number in range(12):
+        await accept(reader, a_checkout(f"unlucky_{number}"))
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE orders ADD CONSTRAINT luck CHECK (user_id NOT LIKE 'unlucky%')"))
+    try:
+        intake = Intake(engine, reader, mine)
+        async with running(intake.take(await read_new(reader, mine.consumer))):
+            await until(lambda: reader.exists(INTAKE_PAUSED))
+            assert await reasons(engine) == ["refused_by_postgres"] * 5
+            assert await pending(reader) == 7
+    finally:
+        async with engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE orders DROP CONSTRAINT luck"))
+
+
+async def test_a_whole_batch_is_one_transaction_although_it_is_longer_than_the_limit(
+    reader: Redis, engine: AsyncEngine, settings: Settings
+) -> None:
+    mine = consumer(settings, dead_letter_limit=5)
+    for number in range(40):
+        await accept(reader, a_checkout(f"user_{number}"))
+        await poison(reader, 4 * (number % 10 == 0))
+    await Intake(engine, reader, mine).take(await read_new(reader, mine.consumer))
+    writers = "(SELECT xmin::text FROM events UNION SELECT xmin::text FROM dead_letters) AS transactions"
+    assert await count(engine, writers) == 1
+    assert (await count(engine, "orders"), await count(engine, "dead_letters")) == (40, 16)
+    assert await pending(reader) == 0
+
+
+async def test_nothing_is_acked_while_an_event_cannot_leave_the_overlay(
+    reader: Redis, engine: AsyncEngine, settings: Settings
+) -> None:
+    for user in ("user_before", ADA, "user_after"):
+        await accept(reader, a_checkout(user))
+    await reader.rename(overlay_key(ADA), "kept")
+    await reader.set(overlay_key(ADA), "no hash")
+    intake = Intake(engine, reader, settings)
+    async with running(intake.take(await read_new(reader, settings.consumer))) as work:
+
+        async def is_held() -> bool:
+            return intake.is_waiting
+
+        await until(is_held)
+        assert (await count(engine, "orders"), await pending(reader)) == (3, 3)
+        await reader.rename("kept", overlay_key(ADA))
+        await asyncio.wait_for(work, 10)
+    assert await pending(reader) == 0
+    assert not await reader.exists(overlay_key(ADA))
+
+
 async def test_one_good_entry_starts_the_count_again(reader: Redis, engine: AsyncEngine, settings: Settings) -> None:
     mine = consumer(settings, dead_letter_limit=4)
     intake = Intake(engine, reader, mine)
