@@ -132,7 +132,8 @@ _EVENT: TypeAdapter[Event | PaymentUnusable] = TypeAdapter(
 
 def event_id_of(*parts: str | int) -> UUID:
     """UUIDv5 over the canonical JSON array of `parts`: kind, user, strongest name."""
-    return uuid5(NAMESPACE, canonical(parts).decode())
+    digest = hashlib.sha1(NAMESPACE.bytes + canonical(parts), usedforsecurity=False).digest()
+    return UUID(bytes=digest[:16], version=5)
 
 
 def canonical(value: Any) -> bytes:
@@ -181,8 +182,8 @@ def content_hash(event: Event) -> str:
 
 def iso_date(accepted_at: int) -> str:
     """Milliseconds since 1970 as the contract's date: ISO 8601, three decimals, Z."""
-    moment = datetime.fromtimestamp(accepted_at / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{accepted_at % 1000:03d}Z"
+    seconds, milliseconds = divmod(accepted_at, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
 
 
 def money_number(amount: Decimal) -> int | float:

@@ -9,8 +9,9 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
+import hiredis
 from opentelemetry.trace import SpanKind
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -28,6 +29,13 @@ _SYSTEM = {"db.system.name": "redis"}
 log = logging.getLogger(__name__)
 
 
+class _Connection(Connection):
+    """One that packs a command's arguments in C: a script call has forty, and redis-py's own loop costs 50 us."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return [hiredis.pack_command((*args[0].encode().split(), *args[1:]))]
+
+
 def connect_redis(settings: Settings, process: str) -> "Redis":
     """A client named `tillroll-<process>` in `CLIENT LIST`. Connects at the first command."""
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2)
@@ -39,6 +47,7 @@ def connect_redis(settings: Settings, process: str) -> "Redis":
         socket_connect_timeout=_SOCKET_TIMEOUT.total_seconds(),
         client_name=f"tillroll-{process}",
         protocol=2,
+        connection_class=_Connection,
         retry=retry,
     )
     return SharedTrips.from_pool(pool)

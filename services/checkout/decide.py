@@ -100,7 +100,7 @@ class Decision:
         assert not isinstance(lines, ApiError)
         has_session = learnt.reserved is not None or isinstance(self.purpose, Reserve)
         paid_by = self.purpose.session if isinstance(self.purpose, Settle) else None
-        return CheckoutCompleted.model_construct(
+        return CheckoutCompleted(
             user_id=self.submission.user_id,
             lines=lines,
             total=self.submission.total,

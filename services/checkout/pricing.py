@@ -21,11 +21,7 @@ def price_lines(catalog: Catalog, items: Sequence[CartItem], total: Decimal) -> 
         product = catalog.get(item.id)
         assert product is not None, "the payload was checked against the catalogue"
         wanted[item.id] += item.quantity
-        lines.append(
-            Line.model_construct(
-                product_id=item.id, title=product.title, unit_price=product.price, quantity=item.quantity
-            )
-        )
+        lines.append(Line(product_id=item.id, title=product.title, unit_price=product.price, quantity=item.quantity))
     if total != sum((line.unit_price or 0) * line.quantity for line in lines):
         raise ApiError(400, "Order total does not match catalog prices")
     for product_id, quantity in wanted.items():
