@@ -1,5 +1,7 @@
 """The second half of the oracle: every entry that was ever in the stream against archive and dead letters."""
 
+import json
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -10,12 +12,12 @@ from redis.asyncio import Redis
 from services.certify.history import Finding
 from services.certify.oracle import Losses
 from services.certify.poison import BY_KIND, MARK, RECORDED
-from services.certify.roll import Roll, RollEntry, read_backlog
+from services.certify.roll import Fields, Roll, RollEntry, read_backlog
 from shared.errors import Unrecordable
 from shared.events import content_hash, decode
 
 _ARCHIVE = "SELECT event_id::text, content_hash FROM events"
-_LETTERS = "SELECT entry_id, reason FROM dead_letters"
+_LETTERS = "SELECT entry_id, reason, fields::text FROM dead_letters"
 _OVERLAYS = "till:{0}:accepted:*"
 
 
@@ -24,7 +26,8 @@ async def judge_stream(
 ) -> tuple[dict[str, int], list[Finding]]:
     """Nothing that was in the stream is missing, changed or set aside for the wrong reason. Counts letters by kind."""
     archive: dict[str, str] = dict(await connection.fetch(_ARCHIVE))
-    letters: dict[str, str] = dict(await connection.fetch(_LETTERS))
+    rows = await connection.fetch(_LETTERS)
+    letters: dict[str, str] = {entry_id: reason for entry_id, reason, _ in rows}
     findings, counts = [], dict.fromkeys(BY_KIND, 0)
     for entry in roll.entries.values():
         if entry.entry_id in losses.entry_ids:
@@ -37,9 +40,21 @@ async def judge_stream(
             found = _judge_marked(entry, mark.decode(), archive, letters)
         if found is not None:
             findings.append(found)
+    for entry_id, _, fields in rows:
+        if entry_id in roll.entries and _bytes_in(fields) != roll.entries[entry_id].fields:
+            findings.append(Finding("a dead letter is the whole entry", f"{entry_id} was buried with other fields"))
     for entry_id in letters.keys() - roll.entries.keys():
         findings.append(Finding("dead letters are entries", f"{entry_id} was buried and never seen in the stream"))
     return counts, findings
+
+
+def _bytes_in(fields: str) -> Fields:
+    """The fields that a dead letter keeps: text, or base64 where they are none."""
+
+    def part(kept: str | dict[str, str]) -> bytes:
+        return kept.encode() if isinstance(kept, str) else b64decode(kept["base64"])
+
+    return tuple((part(name), part(value)) for name, value in json.loads(fields))
 
 
 def _judge_sound(entry: RollEntry, archive: Mapping[str, str], letters: Mapping[str, str]) -> Finding | None:

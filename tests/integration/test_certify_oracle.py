@@ -118,6 +118,9 @@ async def test_each_kind_of_poison_is_recorded_or_buried_as_the_oracle_says(
     try:
         counts, findings = await judge_stream(connection, roll, Losses())
         assert (counts[poison.kind], findings) == (1, [])
+        await connection.execute('UPDATE dead_letters SET fields = \'[["event_id", "cut short"]]\'')
+        _, findings = await judge_stream(connection, roll, Losses())
+        assert [found.rule for found in findings] == ["a dead letter is the whole entry"] * len(result.buried)
         await connection.execute("DELETE FROM dead_letters")
         await connection.execute("DELETE FROM events WHERE order_id <> $1", order_id)
         _, findings = await judge_stream(connection, roll, Losses())
