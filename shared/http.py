@@ -32,7 +32,7 @@ from shared.watch_requests import OPERATIONS, RequestWatch
 MAX_BODY = 64 * 1024  # bytes; the contract: larger bodies are 413
 BODY_WITHIN = timedelta(seconds=5)  # of the whole body; nginx, which waits for it, passes it on at once
 
-_EVERYWHERE = {
+EVERYWHERE = {
     408: "Request body too slow",
     413: "Request body too large",
     503: "Unknown or not done: the same request may be sent again",
@@ -177,7 +177,12 @@ def build_app(
         await asyncio.to_thread(end_tracing)
 
     app = FastAPI(
-        title=f"Tillroll {process}", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals(_EVERYWHERE)
+        title=f"Tillroll {process}",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,  # the public document is the one of all services
+        responses=refusals(EVERYWHERE),
     )
     app.state.settings = settings
     app.state.redis = connect_redis(settings, process)

@@ -31,7 +31,7 @@ _BODY = TypeAdapter(CartBody)
 
 
 @router.get("/api/cart/{session_id}", responses=refusals({400: "Invalid session id"}))
-async def read(request: Request, session_id: str) -> Response:
+async def read_cart(request: Request, session_id: str) -> Response:
     """The items of the cart, `[]` when there is none. Does not prolong its day."""
     session = _session(session_id)
     async with redis_or_unavailable(_AWAY):
@@ -44,7 +44,7 @@ async def read(request: Request, session_id: str) -> Response:
     responses=refusals({400: "Invalid session id, or invalid cart payload", 412: "The cart has changed"}),
     openapi_extra=takes(body=CartBody, headers={"If-Match": "the ETag of the cart that was read"}),
 )
-async def replace(request: Request, session_id: str) -> Response:
+async def replace_cart(request: Request, session_id: str) -> Response:
     """Replaces the cart for 24 hours; `If-Match` makes it fail with 412 when somebody changed it meanwhile."""
     session = _session(session_id)
     state = request.app.state

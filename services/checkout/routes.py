@@ -31,7 +31,7 @@ router = APIRouter(tags=["orders"])
     },
     openapi_extra=TAKES,
 )
-async def place(request: Request) -> Response:
+async def place_order(request: Request) -> Response:
     """Accepts an order: 201 once, 200 with the same order for every duplicate."""
     state = request.app.state
     user = await state.verifier.authenticate(request)

@@ -18,6 +18,7 @@ from services.cli import (
     explain_commands,
     legacy_commands,
     look_commands,
+    openapi_commands,
     rebuild_commands,
     reconcile_commands,
     replay_commands,
@@ -38,6 +39,7 @@ app.add_typer(dead_letters_commands.app)
 app.add_typer(audit_commands.app)
 app.add_typer(explain_commands.app)
 app.add_typer(legacy_commands.app)
+app.add_typer(openapi_commands.app)
 
 
 def main() -> None:

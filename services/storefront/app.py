@@ -14,6 +14,7 @@ from services.storefront import (
     console_look_routes,
     console_reconcile_routes,
     console_replay_routes,
+    document_routes,
     graphql_routes,
 )
 from services.storefront.api import Api
@@ -23,6 +24,7 @@ from shared.settings import Settings, load_settings
 
 ROUTERS = (
     graphql_routes.router,
+    document_routes.router,
     browse_routes.router,
     cart_routes.router,
     checkout_routes.router,

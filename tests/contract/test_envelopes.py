@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from services.gateway.document import public_document
 from tests.contract.shopper import KEYBOARD, Shopper, a_session, assert_data, assert_error, line
 
 
@@ -86,3 +87,11 @@ def test_the_schemes_case_does_not_count(anna: Shopper, scheme: str) -> None:
 def test_a_trace_context_is_no_obstacle(anna: Shopper) -> None:
     trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     assert_data(anna.send("PUT", f"/api/cart/{a_session()}", {"items": [line(KEYBOARD)]}, trace))
+
+
+def test_every_gateway_serves_the_document_of_the_whole_api(visitor: Shopper) -> None:
+    answer = visitor.send("GET", "/api/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.json() == public_document()
+    assert_error(visitor.send("GET", "/openapi.json"), 404, "Not Found")

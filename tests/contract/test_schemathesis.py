@@ -5,7 +5,6 @@ TILLROLL_FUZZ_EXAMPLES asks for more of them than the few that are always the sa
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import schemathesis
@@ -21,9 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.routing import BaseRoute
 
-from services.gateway.app import build
+from services.gateway.document import public_document
 from services.gateway.routes import ROUTERS
-from shared.settings import Settings
 from tests.contract.place import Place
 from tests.contract.shopper import Shopper
 
@@ -41,9 +39,8 @@ def _documented() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def operations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, APIOperation]:
-    app = build(Settings(data_dir=Path(tmp_path_factory.mktemp("document"))))
-    schema = schemathesis.openapi.from_dict(app.app.openapi())
+def operations() -> dict[str, APIOperation]:
+    schema = schemathesis.openapi.from_dict(public_document())
     found = [result.ok() for result in schema.get_all_operations()]
     return {f"{operation.method.upper()} {operation.path}": operation for operation in found}
 
