@@ -8,7 +8,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.auth import Role
 from shared.events import Status
+from shared.issuer import issue_development_token
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 from tests.builders import HEADPHONES, KEYBOARDS
@@ -38,14 +40,17 @@ async def read_all(http: httpx.AsyncClient, headers: dict[str, str], path: str, 
 
 
 @pytest.mark.parametrize("path", ["/api/admin/orders", "/api/admin/products/1/orders"])
-async def test_only_the_admin_role_opens_the_admin_doors(settings: Settings, path: str) -> None:
+async def test_only_an_operators_role_opens_the_admin_doors(settings: Settings, path: str) -> None:
     async with serving(settings) as http:
         visitor = await http.get(path)
         shopper = await http.get(path, headers=signed_in(settings))
         admin = await http.get(path, headers=signed_in(settings, "olga", admin=True))
+        token = issue_development_token(settings, "vera", role=Role.VIEWER)
+        viewer = await http.get(path, headers={"Authorization": f"Bearer {token}"})
     assert (visitor.status_code, visitor.json()) == (401, {"error": "Unauthorized"})
     assert (shopper.status_code, shopper.json()) == (403, {"error": "Admin access required"})
     assert (admin.status_code, admin.json()) == (200, {"data": [], "next": None, "accepted_not_recorded": 0})
+    assert (viewer.status_code, viewer.json()) == (200, admin.json())
 
 
 async def test_every_order_is_shown_with_its_lines_as_bought(engine: AsyncEngine, settings: Settings) -> None:
