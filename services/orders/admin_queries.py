@@ -3,19 +3,17 @@
 Pages follow a position, not an offset: an order that arrives between two pages moves nothing to another page.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-import pydantic_core
 import sqlalchemy as sa
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.orders.cursors import cursor_at, position_of
 from services.orders.queries import items_with, order_of, to_ms
 from services.orders.tables import events, order_items, orders
 from shared.events import ProductId, Status, UserId, iso_date, money_number
@@ -50,7 +48,7 @@ class Filters(BaseModel):
     event: UUID | None = None
     payment_session: Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]+$")] | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
-    cursor: Annotated[str, AfterValidator(lambda cursor: _position(cursor) and cursor)] | None = None
+    cursor: Annotated[str, AfterValidator(lambda cursor: position_of(cursor) and cursor)] | None = None
 
 
 class OrderFilters(Filters):
@@ -114,14 +112,18 @@ async def _read_page(
 ) -> Page:
     statement = statement.where(*_conditions(filters))
     if filters.cursor is not None:
-        moment, order_id, line = _position(filters.cursor)
+        moment, order_id, line = position_of(filters.cursor)
         after = [_EPOCH + moment * _MICROSECOND, order_id, line][: len(order)]
         statement = statement.where(sa.tuple_(*order) < sa.tuple_(*map(sa.literal, after)))
     statement = statement.order_by(*(column.desc() for column in order)).limit(filters.limit + 1)
     async with postgres_or_unavailable(_AWAY), engine.connect() as connection:
         rows = (await connection.execute(statement)).all()
     shown = rows[: filters.limit]
-    return Page([render(row) for row in shown], _cursor_at(shown[-1]) if len(rows) > filters.limit else None)
+    return Page([render(row) for row in shown], _cursor_of(shown[-1]) if len(rows) > filters.limit else None)
+
+
+def _cursor_of(row: sa.Row[Any]) -> str:
+    return cursor_at(row.created_at, row.id, row.line)
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
@@ -140,21 +142,3 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         of_event = sa.select(events.c.order_id, events.c.user_id).where(events.c.event_id == filters.event)
         conditions.append(sa.tuple_(orders.c.id, orders.c.user_id).in_(of_event))
     return conditions
-
-
-_POSITION: TypeAdapter[tuple[int, UUID, int]] = TypeAdapter(
-    tuple[Annotated[int, Field(ge=0, le=2**57)], UUID, Annotated[int, Field(ge=0, le=32_767)]]
-)
-
-
-def _cursor_at(row: sa.Row[Any]) -> str:
-    position = ((row.created_at - _EPOCH) // _MICROSECOND, row.id, row.line)
-    return base64.urlsafe_b64encode(pydantic_core.to_json(position)).decode().rstrip("=")
-
-
-def _position(cursor: str) -> tuple[int, UUID, int]:
-    """Microseconds since 1970, order id and line of the last row of a page; raises ValueError for anything else."""
-    try:
-        return _POSITION.validate_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError) as fault:
-        raise ValueError("not a cursor of ours") from fault

@@ -16,6 +16,8 @@ from redis.asyncio import Redis
 from sqlalchemy.dialects.postgresql import JSON, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.orders.cursors import cursor_at, position_of
+from services.orders.entries import moment
 from services.orders.overlay import Accepted, read_overlay
 from services.orders.tables import events, order_items, orders
 from shared.errors import Unavailable
@@ -48,15 +50,43 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class OwnOrders:
-    """A user's orders, newest first. Partial: Redis was away, so only what is recorded is in it."""
+    """A user's orders, newest first. Partial: Redis was away, so only what is recorded is in it.
+
+    `next`: the cursor of the page after it; None = there is none, or nobody asked for pages.
+    """
 
     orders: list[Order]
     is_partial: bool
+    next: str | None = None
 
 
 async def list_orders(redis: Redis, engine: AsyncEngine, user_id: str) -> OwnOrders:
     """Every order of the user; raises Unavailable without Postgres."""
     return await _read_own(redis, engine, user_id, sa.true())
+
+
+async def list_page(redis: Redis, engine: AsyncEngine, user_id: str, limit: int, cursor: str | None) -> OwnOrders:
+    """The newest `limit` orders of the user, or those after `cursor`; raises Unavailable without Postgres.
+
+    Raises ValueError for a cursor that is none of ours.
+    """
+    after = _after(cursor) if cursor is not None else None
+    place = sa.tuple_(orders.c.created_at, orders.c.id)
+    narrowed = sa.true() if after is None else place < sa.tuple_(sa.literal(moment(after[0])), sa.literal(after[1]))
+    own = await _read_own(redis, engine, user_id, narrowed, limit + 1)
+    left = [order for order in own.orders if after is None or (order.accepted_at, order.id) < after]
+    shown = left[:limit]
+    return OwnOrders(shown, own.is_partial, _cursor_of(shown[-1]) if len(left) > limit else None)
+
+
+def _after(cursor: str) -> tuple[int, UUID]:
+    """Milliseconds since 1970 and id of the last order that was shown."""
+    microseconds, order_id, _line = position_of(cursor)
+    return microseconds // 1000, order_id
+
+
+def _cursor_of(order: Order) -> str:
+    return cursor_at(moment(order.accepted_at), order.id)
 
 
 async def find_order(redis: Redis, engine: AsyncEngine, user_id: str, order_id: UUID) -> Order | None:
@@ -80,7 +110,10 @@ def _first(found: list[Order], is_partial: bool) -> Order | None:
     return found[0] if found else None
 
 
-async def _read_own(redis: Redis, engine: AsyncEngine, user_id: str, narrowed: sa.ColumnElement[bool]) -> OwnOrders:
+async def _read_own(
+    redis: Redis, engine: AsyncEngine, user_id: str, narrowed: sa.ColumnElement[bool], most: int | None = None
+) -> OwnOrders:
+    """The rows that `narrowed` means, at least the newest `most` of them, under everything in the overlay."""
     accepted: list[Accepted] = []
     is_partial = False
     try:
@@ -92,9 +125,14 @@ async def _read_own(redis: Redis, engine: AsyncEngine, user_id: str, narrowed: s
     # a row that was recorded before.
     noted = [entry.event_id for entry in accepted if isinstance(entry.event, CheckoutCompleted)]
     noted += [entry.event.order_id for entry in accepted if isinstance(entry.event, PaymentOpened)]
-    wanted = sa.or_(narrowed, _is_one_of(orders.c.id, noted))
+    wanted = sa.or_(narrowed, _is_one_of(orders.c.id, noted)) if noted else narrowed
     statement = sa.select(orders, items_with()).where(orders.c.user_id == user_id, wanted)
+    if most is not None:
+        newest_first = orders.c.created_at.desc(), orders.c.id.desc()
+        statement = statement.order_by(*newest_first).limit(most + len(noted))
     async with postgres_or_unavailable(_AWAY), engine.connect() as connection:
+        # each statement is its own transaction anyway; this way BEGIN and ROLLBACK are no trips
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
         rows = {row.id: order_of(row) for row in await connection.execute(statement)}
         ahead = await _recorded_ahead(connection, user_id, [order_id for order_id in noted if order_id not in rows])
     return OwnOrders(fold(rows.values(), [*ahead, *accepted]), is_partial)

@@ -1,19 +1,21 @@
 """The owner's doors: my orders, the demo payment and the cancellation. Parses, calls, renders; decides nothing."""
 
 import re
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from services.orders.change_status import Changed, Refused, Unchanged, Unknown, change_status, look_up
-from services.orders.queries import Order, find_paid_by, list_orders
+from services.orders.queries import Order, find_paid_by, list_orders, list_page
 from shared.errors import ApiError
 from shared.events import Status
-from shared.http import data_response
+from shared.http import data_response, json_response
 from shared.openapi import refusals, takes
 
 PAYMENT_SESSION_LENGTH = range(8, 256)  # characters
+MAX_PAGE = 200  # orders
 PARTIAL = {"Tillroll-Partial": "accepted"}
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -25,6 +27,8 @@ class _OwnOrders(BaseModel):
     """The query of the list, for the document alone."""
 
     session_id: str | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] | None = None
+    cursor: str | None = None
 
 
 class _OrderReference(BaseModel):
@@ -36,14 +40,21 @@ _REFERENCE = TypeAdapter(_OrderReference)
 
 @router.get(
     "/api/orders",
-    responses=refusals({400: "Invalid session id", 401: "Unauthorized", 404: "Order not found"}),
+    responses=refusals(
+        {400: "Invalid session id, Invalid limit or Invalid cursor", 401: "Unauthorized", 404: "Order not found"}
+    ),
     openapi_extra=takes(query=[_OwnOrders]),
 )
 async def list_own_orders(request: Request) -> Response:
-    """The user's orders, newest first; with `session_id` the one order of that payment session."""
+    """The user's orders, newest first; with `session_id` the one order of that payment session.
+
+    All of them, unless `limit` asks for a page: then `next` is the `cursor` of the one after it, or null.
+    """
     user = await request.app.state.verifier.authenticate(request)
     redis, engine = request.app.state.redis, request.app.state.engine
     session_id = request.query_params.get("session_id", "")
+    if not session_id and ("limit" in request.query_params or "cursor" in request.query_params):
+        return await _page(request, user.id)
     if not session_id:
         own = await list_orders(redis, engine, user.id)
         return data_response([order.public() for order in own.orders], headers=PARTIAL if own.is_partial else None)
@@ -53,6 +64,19 @@ async def list_own_orders(request: Request) -> Response:
     if not own.orders:
         raise _not_found()
     return data_response(own.orders[0].public(), headers=PARTIAL if own.is_partial else None)
+
+
+async def _page(request: Request, user_id: str) -> Response:
+    limit = request.query_params.get("limit", str(MAX_PAGE))
+    if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_PAGE:
+        raise ApiError(400, "Invalid limit")
+    state = request.app.state
+    try:
+        own = await list_page(state.redis, state.engine, user_id, int(limit), request.query_params.get("cursor"))
+    except ValueError as fault:
+        raise ApiError(400, "Invalid cursor") from fault
+    page = {"data": [order.public() for order in own.orders], "next": own.next}
+    return json_response(page, headers=PARTIAL if own.is_partial else None)
 
 
 @router.patch(
