@@ -1,6 +1,7 @@
 """Numbers, times and refusals in the words of an operator. What is unknown is called unknown, never 0."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from shared.errors import ApiError
 
 UNKNOWN = "unknown"
+_FOR_DEVELOPERS = re.compile(r"\[type=[^\]]*\]|For further information visit \S+")
 _ADVICE: Mapping[int, str] = {
     400: "Nothing was changed. Go back, correct what is named above and send it again.",
     403: "Your role may look, not act, or this form is too old. Reload the page; ask an admin for the operator role.",
@@ -100,7 +102,7 @@ def detail(text: str) -> str:
     """What is wrong with an entry, without the names of our own types before it."""
     first, _, rest = text.partition("\n")
     lines = rest if " validation error" in first and rest else text
-    return " ".join(lines.split())
+    return " ".join(_FOR_DEVELOPERS.sub("", lines).split())
 
 
 def sentence(value: str) -> str:

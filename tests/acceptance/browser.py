@@ -78,10 +78,15 @@ class Shopper:
         return orders
 
 
+def find_chromium() -> str | None:
+    """The browser's binary, if there is one."""
+    return os.environ.get("TILLROLL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One headless browser for a file: while it is open, Playwright's event loop runs, and no asyncio test can."""
-    path = os.environ.get("TILLROLL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = find_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     with sync_playwright() as playwright:

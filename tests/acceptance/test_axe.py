@@ -67,8 +67,9 @@ def test_axe_finds_nothing_in_the_console(running: System, wide: Shopper) -> Non
         with stream_of(running) as client:
             client.delete("till:{0}:intake-paused")
     for path in [
-        f"/streams?user={wide.name}", "/streams?user=nobody", "/streams?first=x", "/streams/1-1", f"/orders?user={wide.name}", "/audit",
-        f"/orders/{order_id}", "/dead-letters?state=", "/dead-letters?event=x", "/replays", "/shadow",
+        f"/streams?user={wide.name}", "/streams?user=nobody", "/streams?first=x", "/streams/1-1", "/audit",
+        f"/orders?user={wide.name}", f"/orders/{order_id}", "/dead-letters?state=", "/dead-letters?event=x", "/replays",
+        "/shadow",
     ]:  # fmt: skip
         check(wide.go(f"/admin{path}"), path)
     wide.go(f"/admin/streams?user={wide.name}").locator("td a").first.click()

@@ -13,7 +13,7 @@ const toggle = document.getElementById("live-toggle");
 let samples = [];
 let source = null;
 
-const whole = (value) => value.toLocaleString("en").replaceAll(",", "\u202f");
+const whole = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 }).replaceAll(",", "\u202f");
 const known = (value, show) => (value === null ? UNKNOWN : show(value));
 const count = (value) => known(value, (number) => whole(Math.round(number)));
 const rate = (value) => known(value, (number) => (Math.round(number * 10) / 10).toFixed(1));
@@ -58,6 +58,10 @@ function showTiles(sample) {
   for (const tile of document.querySelectorAll("[data-warm]")) {
     tile.classList.toggle("is-warm", (sample[tile.dataset.warm] ?? 0) > 0);
   }
+  for (const { name, idle_seconds: idle } of sample.consumers) {
+    const place = document.querySelector(`[data-idle="${CSS.escape(name)}"]`);
+    if (place) place.textContent = duration(idle);
+  }
   const isPauseShown = document.querySelector("#pause section") !== null;
   if (sample.redis === "ok" && isPauseShown !== (sample.paused !== null)) location.reload(); // the banner has a form
 }
@@ -79,10 +83,10 @@ function showRows() {
   document.getElementById("sample-rows").replaceChildren(...rows);
 }
 
-/** The smallest of 1, 2, 5, 10, 20 ... that is not below `most`. */
+/** The smallest round number that is not below `most`. */
 function roundUp(most) {
   const power = 10 ** Math.floor(Math.log10(Math.max(most, 1)));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((top) => top >= most);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * power).find((top) => top >= most);
 }
 
 function element(name, attributes, text) {
