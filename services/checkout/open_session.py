@@ -83,7 +83,7 @@ async def _begin(redis: Redis, learnt: Learnt, order_id: UUID, checkout: Checkou
     keys = [NAMES_LOADED, order_key(order_id), name_key(learnt.slot)]
     if checkout.names.key is not None:
         keys.append(name_key(checkout.names.key))
-    bearer = await redis.get(keys[2])
+    bearer: Any = await redis.get(keys[2])
     if bearer is not None and bearer.decode() != str(order_id):
         (status,) = await hash_fields(redis, order_key(bearer.decode()), "status")
         if status == Status.CANCELLED.encode():
