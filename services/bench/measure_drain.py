@@ -31,6 +31,7 @@ from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 
 _POLL = 0.02  # seconds
+_TELL_EVERY = 10.0  # seconds
 _WITHIN = 900.0  # seconds
 _ROWS = """
 SELECT o.id, e.event_id AS name, o.total,
@@ -58,7 +59,7 @@ async def measure_drain(world: World, results: Results, events: int, rounds: int
     for number in range(rounds):
         order = ("tillroll", "floor-drain") if number % 2 == 0 else ("floor-drain", "tillroll")
         for name in order:
-            figure, verdict = await _drain(world, waiting, name, names)
+            figure, verdict = await _drain(world, waiting, name, names, say)
             results.figures.append(figure)
             results.verdicts.setdefault(f"drain {name}", []).append(verdict)
             say(f"drain {number + 1}  {name:<17}{events:>9} events {figure.values['rate']:10.0f} orders/s")
@@ -86,7 +87,9 @@ async def _open_redis(world: World, folder: Path) -> Process:
     return redis
 
 
-async def _drain(world: World, waiting: Path, name: str, names: dict[UUID, Decimal]) -> tuple[Figure, Verdict]:
+async def _drain(
+    world: World, waiting: Path, name: str, names: dict[UUID, Decimal], say: Say
+) -> tuple[Figure, Verdict]:
     await make_database(world, DRAIN_DB)
     database_url = world.database_url(DRAIN_DB)
     await asyncio.to_thread(migrate, database_url)
@@ -101,7 +104,7 @@ async def _drain(world: World, waiting: Path, name: str, names: dict[UUID, Decim
     program = world.program(name, argv, REDIS_URL=redis.program.url, DATABASE_URL=database_url)
     consumer = Process(program, world.folder / f"drain-{name}.log", partial(redis_answers, redis.program.url))
     try:
-        values = await _watch(world, redis, consumer, len(names))
+        values = await _watch(world, redis, consumer, len(names), say)
         verdict = await _judge(world, names)
     finally:
         for process in (consumer, redis):
@@ -111,7 +114,7 @@ async def _drain(world: World, waiting: Path, name: str, names: dict[UUID, Decim
     return Figure(DRAIN, name, 0, values), verdict
 
 
-async def _watch(world: World, redis: Process, consumer: Process, events: int) -> dict[str, float]:
+async def _watch(world: World, redis: Process, consumer: Process, events: int, say: Say) -> dict[str, float]:
     """Starts the consumer and follows it to the end. Raises DoesNotRun."""
     assert redis.pid is not None
     assert world.postgres.pid is not None
@@ -121,6 +124,7 @@ async def _watch(world: World, redis: Process, consumer: Process, events: int) -
     consumer.begin()
     pid = consumer.pid
     first: tuple[float, int] | None = None
+    told = begun
     async with open_redis(redis.program.url) as client:
         while True:
             position = await _read_position(client)
@@ -129,6 +133,9 @@ async def _watch(world: World, redis: Process, consumer: Process, events: int) -
                 first = (now, position.acked)
             if position.acked == events:
                 break
+            if now > told + _TELL_EVERY:
+                say(f"         {consumer.program.name:<17}{position.acked:>9} of them so far")
+                told = now
             if consumer.pid is None or now > begun + _WITHIN:
                 raise DoesNotRun(f"the stream is not drained: {position}; the log is {consumer.log}")
             await asyncio.sleep(_POLL)
