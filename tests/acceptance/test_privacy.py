@@ -23,11 +23,13 @@ from tests.builders import a_checkout, fields_of
 from tests.nginx import SERVICES, Nginx
 from tests.otlp import Collector, collecting
 from tests.servers import Servers, run_apart, wait_until
+from tests.stripe_fake import event_body, signed
 
 MAIL = "zelda.quixote@mail.example"
 SESSION = "5ec2e700-0000-4000-8000-0000005ec2e7"
 KEY = "key-of-zelda-5ec2e7"
 DATABASE_PASSWORD, REDIS_PASSWORD = "pg-pass-5ec2e7", "redis-pass-5ec2e7"
+STRIPE_KEY, STRIPE_SECRET = "sk_test_5ec2e7CardOfTheShop", "whsec_5ec2e7SignsTheMoney"
 ITEMS = [{"id": "2", "quantity": 1}]
 ORDER = {"total": 149, "items": ITEMS}
 
@@ -74,6 +76,8 @@ class Shop:
             "idempotency key": KEY,
             "database password": DATABASE_PASSWORD,
             "Redis password": REDIS_PASSWORD,
+            "Stripe's key": STRIPE_KEY,
+            "the webhook's secret": STRIPE_SECRET,
             "any of them": "5ec2e7",
         }
 
@@ -94,6 +98,9 @@ def shop(servers: Servers, settings: Settings, place: Path) -> Iterator[Shop]:
     env = {
         "DATABASE_URL": f"postgresql://postgres:{DATABASE_PASSWORD}@{database.path}?{database.query}",
         "REDIS_URL": f"unix://default:{REDIS_PASSWORD}@{socket}",
+        "TILLROLL_STRIPE_SECRET_KEY": STRIPE_KEY,
+        "TILLROLL_STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,
+        "TILLROLL_STRIPE_API_URL": f"http://127.0.0.1:{free_port()}",  # it is away
     }
     env["TILLROLL_LOG_EACH"] = "true"
     with collecting() as collector, System(place / "till", env=env | collector.environment) as system:
@@ -113,11 +120,19 @@ def test_no_log_no_metric_and_no_span_holds_a_secret_or_a_shopper(shop: Shop) ->
         all_goes_well(shop)
         what_the_shopper_does_wrong(shop)
         what_was_broken_before(shop, client)
+        what_stripe_says(shop)
     what_postgres_refuses(shop)
     outages(shop)
     logs = shop.logs()
     told = "\n".join(logs.values())
-    for event in ("dead_letter", "redis_unavailable", "postgres_unavailable", "overlay_field_unreadable"):
+    for event in (
+        "dead_letter",
+        "stripe_unavailable",
+        "payment_unusable",
+        "redis_unavailable",
+        "postgres_unavailable",
+        "overlay_field_unreadable",
+    ):
         assert event in told, f"the test went through {event}"
     assert "unexpected_fault" in told
     assert {"request", "recorded"} <= {json.loads(line)["event"] for line in logs["gateway.log"].splitlines()} | {
@@ -199,6 +214,16 @@ def what_was_broken_before(shop: Shop, client: "redis.Redis") -> None:
     assert shop.send("GET", f"/api/cart/{SESSION}") == 500
     client.delete(cart_key(SESSION))
     wait_until(lambda: len(dead_letters(shop)) == 5, "all five are dead letters")
+
+
+def what_stripe_says(shop: Shop) -> None:
+    """Her session cannot be opened, and money comes with her name that fits nothing."""
+    assert shop.send("POST", "/api/checkout/sessions", ORDER, Idempotency_Key=KEY + "-card") == 503
+    body = event_body("checkout.session.completed", {"id": KEY, "payment_status": "paid", "metadata": {"mail": MAIL}})
+    assert shop.send("POST", "/api/webhooks/stripe", body, Stripe_Signature=f"t=1,v1={MAIL}") == 400
+    signature = signed(body, STRIPE_SECRET)["Stripe-Signature"]
+    assert shop.send("POST", "/api/webhooks/stripe", body, Stripe_Signature=signature) == 200
+    wait_until(lambda: "foreign_payment" in dead_letters(shop), "it is a dead letter")
 
 
 def what_postgres_refuses(shop: Shop) -> None:

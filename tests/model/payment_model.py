@@ -4,7 +4,7 @@ An order's id is a name here, because a session fixes the id before there is an 
 cart that covers it, or one of its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from tests.model.checkout_model import Answer, CartName, CheckoutModel, Items, covers
@@ -86,10 +86,12 @@ class PaymentModel(CheckoutModel):
         session = self.sessions[number]
         order = self.ids.get(session.order)
         if order is None:
-            # who paid after the session's end, or for one that was followed by another, is judged by the metadata
-            is_remembered = self._reservation(session.order) is not None
-            cart = session.cart if is_remembered else None
-            self._accept_as(session.order, session.user, session.items, session.key, cart, session)
+            reserved = self._reservation(session.order)
+            if reserved is not None and reserved.items != session.items:
+                return "content_conflict"  # its key was used again, for something else, when the session had ended
+            # who pays after the session's end is judged by the metadata, and no cart stands there
+            source = reserved or replace(session, cart=None)
+            self._accept_as(session.order, session.user, session.items, source.key, source.cart, source)
             order = self.ids[session.order]
             self.orders[order].status, self.paid_by[order] = "paid", number
             return "accepted"
@@ -143,8 +145,7 @@ class PaymentModel(CheckoutModel):
         number = self.current.get(wanted.order)
         if number is None or self.sessions[number].expires_at <= self.now:
             number = self.current[wanted.order] = len(self.sessions)
-            fields = {**vars(wanted), "expires_at": self.now + LIFE}
-            self.sessions.append(Session(**fields))
+            self.sessions.append(replace(wanted, expires_at=self.now + LIFE))
         if self._slot(wanted.user, wanted.items) in (None, wanted.order):
             self.slots[wanted.user, wanted.items] = (wanted.order, self.sessions[number].expires_at)
         return Opened("opened", wanted.order, number)
