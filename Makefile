@@ -11,7 +11,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 # The project is not installed but found: a path file serves every directory and every child process.
 PATH_FILE := import os, sysconfig; open(os.path.join(sysconfig.get_path("purelib"), "tillroll.pth"), "w").write(os.getcwd() + "\n")
 
-.PHONY: up test certify bench load sabotage audit lint
+.PHONY: up test certify bench load sabotage audit lint k8s-tools
 .DELETE_ON_ERROR:
 
 up: $(STAMP)  ## the whole system in this terminal, until Ctrl-C
@@ -45,6 +45,10 @@ lint: $(STAMP)  ## style, types and who may import whom
 	@$(VENV)/bin/python -m venv .venv-load
 	@.venv-load/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/load/requirements.lock
 	@touch $@
+
+k8s-tools: $(STAMP)  ## what tests/k8s needs: kustomize, the schemas of Kubernetes and KEDA (Node and npm must be there)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/k8s/requirements.lock
+	@npm ci --prefix tests/k8s --silent --no-audit --no-fund
 
 $(STAMP): requirements.lock Makefile
 	@for python in $(PYTHON) python3 python3.12 python3.11 python3.13 python3.14 python; do \
