@@ -120,6 +120,17 @@ MUTATIONS = (
         (Edit("services/orders/change_status.lua", "if present ~= 'processing' then", "if false then"),),
         is_seen_by_certify=False,
     ),
+    Mutation(
+        "late-money-dropped",
+        (
+            Edit(
+                "services/checkout/settle_payment.lua",
+                "if record[3] ~= 'paid' then",
+                "if record[3] == 'processing' then",
+            ),
+        ),
+        is_seen_by_certify=False,
+    ),
 )
 """Small numbers where the product's would be large: a short run is small, too."""
 

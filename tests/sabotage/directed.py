@@ -15,4 +15,6 @@ DIRECTED = {
     "user-left-out": _ACCEPT + "test_another_user_with_the_same_name_never_meets_the_order",
     "status-without-compare": "tests/integration/test_change_status.py"
     "::test_of_two_racing_moves_exactly_one_is_accepted",
+    "late-money-dropped": "tests/integration/test_stripe_webhook.py"
+    "::test_paid_after_cancel_is_a_dead_letter_with_an_alarm_and_the_order_stays_cancelled",
 }
