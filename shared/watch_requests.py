@@ -5,7 +5,7 @@ By the route's template, never by the path: a path may name a shopper or be the 
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from prometheus_client import Histogram
@@ -34,32 +34,41 @@ class RequestWatch:
         if scope["type"] != "http" or scope["path"] in OPERATIONS:
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
-        status: int | None = None
-        event_id = b""
-
-        async def note(message: Message) -> None:
-            nonlocal status, event_id
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                self._observe(scope, status, time.perf_counter() - started)
-                if self._log_each:
-                    event_id = _header(message["headers"], b"event-id") or b""
-            await send(message)
-
-        sent = _header(scope["headers"], b"traceparent")
-        with tracing.span(scope["method"], SpanKind.SERVER, parent=tracing.context_in(sent)) as span:
-            outcome = _FAULT
+        if not tracing.is_on():
+            await self._serve(scope, receive, send)
+            return
+        parent = tracing.context_in(_header(scope["headers"], b"traceparent"))
+        with tracing.span(scope["method"], SpanKind.SERVER, parent=parent) as span:
+            status = _FAULT
             try:
-                await self.app(scope, receive, note)
-                outcome = _CLIENT_GONE
+                status = await self._serve(scope, receive, send)
             finally:
-                if status is None:
-                    self._observe(scope, outcome, time.perf_counter() - started)
-                if span.is_recording():
-                    _describe(span, scope, status or outcome)
-                if self._log_each:
-                    self._tell(scope, status or outcome, event_id, time.perf_counter() - started)
+                _describe(span, scope, status)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """The status of the answer; _CLIENT_GONE = there was none."""
+        started = time.perf_counter()
+        start: Message | None = None
+
+        def note(message: Message) -> Awaitable[None]:  # no coroutine of its own: every message passes here
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                self._observe(scope, message["status"], time.perf_counter() - started)
+            return send(message)
+
+        outcome = _FAULT
+        try:
+            await self.app(scope, receive, note)
+            outcome = _CLIENT_GONE
+        finally:
+            if start is None:
+                self._observe(scope, outcome, time.perf_counter() - started)
+            else:
+                outcome = start["status"]
+            if self._log_each:
+                self._tell(scope, outcome, start, time.perf_counter() - started)
+        return outcome
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         key = (scope["method"], _route(scope), status)
@@ -71,8 +80,9 @@ class RequestWatch:
                 self._bound[key] = bound
         bound.observe(seconds)
 
-    def _tell(self, scope: Scope, status: int, event_id: bytes, seconds: float) -> None:
+    def _tell(self, scope: Scope, status: int, start: Message | None, seconds: float) -> None:
         told = {"method": scope["method"], "route": _route(scope), "status": status, "ms": round(seconds * 1000, 2)}
+        event_id = _header(start["headers"], b"event-id") if start else None
         log.info("request", extra=told | ({"event_id": event_id.decode()} if event_id else {}))
 
 
