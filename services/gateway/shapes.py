@@ -121,6 +121,7 @@ class OrderList(Shape):
     """Own orders, newest first; with `session_id` the one of that payment session."""
 
     data: list[Order] | Order
+    next: Annotated[str | None, Field(description="only of a page: the cursor of the one after it")] = _absent()
 
 
 class PaymentSessionAnswer(Shape):

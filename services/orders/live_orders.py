@@ -20,7 +20,7 @@ from services.orders.change_status import look_up
 from services.orders.entries import id_parts
 from services.orders.follow_stream import Follower
 from services.orders.listeners import Listener, ListenerEnded, Moved
-from services.orders.queries import list_orders
+from services.orders.queries import list_page
 from shared.errors import Unavailable
 from shared.settings import Settings
 
@@ -48,10 +48,10 @@ async def open_stream(
         missed = await follower.missed(listener.user_id, last_seen, position)
         if missed is not None:
             return Opening(last_seen, missed)
-    own = await list_orders(redis, engine, listener.user_id)
+    own = await list_page(redis, engine, listener.user_id, SHOWN, None)
     if own.is_partial:
         raise Unavailable("Live order status is unavailable right now")
-    return Opening(position, state=[order.public() for order in own.orders[:SHOWN]])
+    return Opening(position, state=[order.public() for order in own.orders])
 
 
 async def tell_orders(
