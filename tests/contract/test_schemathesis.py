@@ -72,7 +72,8 @@ def test_no_invented_request_makes_it_fail_or_answer_what_it_does_not_document(
     def holds(case: schemathesis.Case, caller: Shopper) -> None:
         headers = {"Authorization": f"Bearer {caller.token}"} if caller.token else {}
         response = case.call(base_url=place.url, headers=headers, allow_redirects=False)
-        assert response.status_code < 500, f"{response.status_code}: {response.text[:500]}"
+        is_switched_off = response.status_code == 503 and "not configured" in response.text  # no Stripe here
+        assert response.status_code < 500 or is_switched_off, f"{response.status_code}: {response.text[:500]}"
         case.validate_response(response, checks=CHECKS)
 
     holds()
