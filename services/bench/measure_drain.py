@@ -30,7 +30,7 @@ from services.orders.migrate import migrate
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 
-_POLL = 0.02  # seconds
+_POLL = 0.05  # seconds; the reader must not be part of what it reads
 _TELL_EVERY = 10.0  # seconds
 _WITHIN = 900.0  # seconds
 _ROWS = """
