@@ -152,6 +152,18 @@ async def test_a_key_is_shared_by_session_and_submission_and_a_second_key_means_
     assert other.status_code == 422
 
 
+async def test_a_second_key_while_a_session_is_open_leaves_the_session_its_order(shop: PaidShop) -> None:
+    session_id, order_id = await shop.session("ada", HEADPHONES, idempotency_key="till-roll-1")
+    second = await shop.order("ada", HEADPHONES, idempotency_key="till-roll-2")
+    assert (second.status_code, second.json()["data"]["id"] != order_id) == (201, True)
+    await shop.pay(session_id)
+    listed = (await shop.call("ada", "GET", "/api/orders")).json()["data"]
+    assert {order["id"]: order["status"] for order in listed} == {
+        order_id: "paid",
+        second.json()["data"]["id"]: "processing",
+    }
+
+
 async def test_a_new_key_joins_the_checkout_of_a_session_that_was_opened_without_one(shop: PaidShop) -> None:
     session_id, order_id = await shop.session("ada", HEADPHONES)
     await shop.pay(session_id)

@@ -147,6 +147,7 @@ async def test_money_that_fits_no_order_is_received_and_becomes_one_dead_letter_
     for _ in range(2):
         answer = await shop.pay(session_id, **change(shop.stripe.sessions[session_id]))
         assert (answer.status_code, answer.json()) == (200, {"received": True})
+    assert (await shop.order("ada", HEADPHONES)).json()["data"]["status"] == "processing"
     await recorder.record()
     assert await recorder.letters() == [reason]
     assert await recorder.rows() == [(order_id, "ada", "processing", session_id)]
