@@ -131,6 +131,37 @@ async def test_every_walk_is_answered_as_the_model_answers_it(driver: PaymentDri
     print(f"{len(expected)} orders")
 
 
+async def play(driver: PaymentDriver, judge: PaymentJudge, view: View, history: tuple[str, ...]) -> View:
+    for name in history:
+        call = INTENTS[name](view)
+        answer = await driver.make(call)
+        judge.hear(call, answer)
+        view = view.after(answer)
+    return view
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        pytest.param(
+            (
+                *("buy with key 1", "open with key 2", "buy with key 2", "cancel"),
+                *("open with key 1", "window passes", "buy"),
+            ),
+            id="a session takes the slot over from a cancelled order",
+        ),
+        pytest.param(
+            ("open with key 1", "open with key 2", "buy with key 1", "cancel", "buy", "buy with key 2", "pay"),
+            id="a key whose session has no slot does not join another order",
+        ),
+    ],
+)
+async def test_this_history_is_answered_as_the_model_answers_it(
+    driver: PaymentDriver, history: tuple[str, ...]
+) -> None:
+    await play(driver, PaymentJudge(), View("ada", str(uuid4())), history)
+
+
 PAIRS = [
     ((), ("open", "pay"), ("buy",)),
     ((), ("open", "pay"), ("buy with key 1",)),
@@ -154,11 +185,7 @@ async def test_two_at_once_are_answered_as_if_one_had_come_first(
     for _ in range(10_000 if IS_FULL else 60):
         await driver.forget()
         view, judge = View("ada", str(uuid4())), PaymentJudge()
-        for name in beginning:
-            call = INTENTS[name](view)
-            answer = await driver.make(call)
-            judge.hear(call, answer)
-            view = view.after(answer)
+        view = await play(driver, judge, view, beginning)
         behind = PaymentDriver(Door(connection_pool=quick_redis.connection_pool), driver.engine, driver._settings)
         behind.till = driver.till
         clients: Any = [
