@@ -182,6 +182,7 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # the public document is the one of all services
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours is RequestWatch
         responses=refusals(EVERYWHERE),
     )
     app.state.settings = settings

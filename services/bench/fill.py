@@ -10,7 +10,7 @@ from services.bench.contenders import AFTERNOON_DB, Contender
 from services.bench.shoppers import PREFIX, Shoppers, key_of
 from services.bench.world import World
 from services.cart.catalog import Catalog
-from services.cart.model import CartItem
+from services.cart.model import CartItem, content
 from services.certify.roll import open_redis
 from services.checkout.names import fingerprint, key_name
 from shared.events import CheckoutCompleted, Line, Names, encode
@@ -123,7 +123,11 @@ async def fill_stream(redis_url: str, shoppers: Shoppers, catalog: Catalog, even
                     for item in items
                 )
                 event = CheckoutCompleted.model_construct(
-                    user_id=user, lines=lines, total=total, fingerprint=fingerprint(items, total), names=Names(key=name)
+                    user_id=user,
+                    lines=lines,
+                    total=total,
+                    fingerprint=fingerprint(content(items), total),
+                    names=Names(key=name),
                 )
                 payload = encode(event)
                 then = at - (events - number) // 8  # eight a millisecond, as a fast gateway accepts them

@@ -6,11 +6,10 @@ submission. The user is part of every name. A name's digest is its key in Redis;
 
 import hashlib
 import re
-from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from services.cart.model import CartItem, CartName, content
+from services.cart.model import CartName
 from shared.events import canonical, event_id_of
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]{8,255}")
@@ -22,10 +21,10 @@ def parse_key(header: str) -> str | None:
     return key if _KEY.fullmatch(key) else None
 
 
-def fingerprint(items: Sequence[CartItem], total: Decimal) -> str:
-    """sha256 (hex) of the items, summed per product and sorted, and of the total in cents; never of a price."""
+def fingerprint(content: str, total: Decimal) -> str:
+    """sha256 (hex) of the items' canonical content and of the total in cents; never of a price."""
     cents = (total * 100).normalize()
-    return hashlib.sha256(canonical([content(items), f"{cents:f}"])).hexdigest()
+    return hashlib.sha256(canonical([content, f"{cents:f}"])).hexdigest()
 
 
 def key_name(user_id: str, key: str) -> UUID:

@@ -12,7 +12,7 @@ from uuid import UUID
 import pydantic_core
 from pydantic import Field, TypeAdapter, ValidationError
 
-from services.cart.model import CartItem
+from services.cart.model import CartItem, content
 from services.checkout.names import fingerprint
 from shared.errors import TillrollError
 from shared.events import MAX_LINES, CheckoutCompleted, Money, Names, ProductId, UserId
@@ -50,7 +50,7 @@ class PaidCheckout:
     @property
     def fingerprint(self) -> str:
         """As every submission of this checkout has it."""
-        return fingerprint(self.items, self.total)
+        return fingerprint(content(self.items), self.total)
 
 
 def write_metadata(order_id: UUID, checkout: CheckoutCompleted) -> dict[str, str]:

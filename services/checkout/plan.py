@@ -32,7 +32,7 @@ class Learnt:
         self.is_decided = is_decided
         self.user = user_digest(submission.user_id)
         self.content = content(submission.items)
-        self.print = fingerprint(submission.items, submission.total)
+        self.print = fingerprint(self.content, submission.total)
         self.own_key = key_name(submission.user_id, submission.key) if submission.key is not None else None
         self.slot = payment_slot(submission.user_id, self.print)
         self.window = window_slot(submission.user_id, self.print)

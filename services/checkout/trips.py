@@ -64,7 +64,7 @@ async def try_plan(
             generation or "",
             plan.expected_content if plan.expected_content is not None else cart.version,
             ITEMS.dump_json(left) if left is not None else b"",
-            content(left or ()),
+            content(left) if left is not None else "",
             int(CART_TTL.total_seconds() * 1000),
             bought_tail(plan.event_id or learnt.window, learnt.user, learnt.content),
             " ".join(map(str, learnt.living)),

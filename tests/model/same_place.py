@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from services.cart.model import CartName
+from services.cart.model import CartName, content
 from services.cart.store import cart_key
 from services.checkout.names import cart_name, fingerprint, key_name, window_slot
 from shared.streams import name_key, order_key
@@ -49,7 +49,7 @@ async def place_of(redis: Redis, judge: Judge, view: View, alphabet: Alphabet) -
 def _plain_names(judge: Judge, view: View, alphabet: Alphabet) -> dict[str, str]:
     plain = {str(nonce): f"generation {number}" for nonce, number in judge.generations.items()}
     for user, items in every(alphabet.users, alphabet.items):
-        print_ = fingerprint(cart_items(items), total_of(items))
+        print_ = fingerprint(content(cart_items(items)), total_of(items))
         plain[str(window_slot(user, print_))] = f"window of {user} {items}"
         for nonce, number in judge.generations.items():
             name = cart_name(user, CartName(view.session, str(nonce)), print_)
