@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     dead_letter_limit: Annotated[int, Field(ge=1)] = 100  # burials in a row that pause intake
     stream_retention: Annotated[float, Field(ge=0)] = 3600.0  # seconds an archived entry stays in the stream
 
+    archive_url: str | None = None  # where payloads are moved to, file:// or s3://; None = a folder in data_dir
+
     stripe_secret_key: SecretStr | None = None  # opens payment sessions; None = payments are not configured
     stripe_webhook_secret: SecretStr | None = None  # of the webhook's signatures
     stripe_api_url: str = "https://api.stripe.com"
@@ -100,6 +102,11 @@ class Settings(BaseSettings):
     def signs_in_here(self) -> bool:
         """Whether the storefront's sign-in may issue tokens: the local issuer is the trusted one."""
         return self.mode is Mode.DEVELOPMENT and self.jwks is None and self.sign_in_url is None
+
+    @property
+    def archive_place(self) -> str:
+        """The URL under which new segments of moved payloads are written."""
+        return self.archive_url or (self.data_dir.expanduser().absolute() / "archive").as_uri()
 
     @property
     def identity_horizon(self) -> timedelta:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from services.cli import (
+    archive_commands,
     audit_commands,
     bench_commands,
     certify_commands,
@@ -36,6 +37,7 @@ app.add_typer(rebuild_commands.app)
 app.add_typer(look_commands.app)
 app.add_typer(replay_commands.app)
 app.add_typer(dead_letters_commands.app)
+app.add_typer(archive_commands.app)
 app.add_typer(audit_commands.app)
 app.add_typer(explain_commands.app)
 app.add_typer(legacy_commands.app)

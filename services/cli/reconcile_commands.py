@@ -15,6 +15,10 @@ app = typer.Typer()
 def reconcile(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     fix: Annotated[bool, typer.Option("--fix", help="Add the rows that are missing; overwrite none.")] = False,
+    moved: Annotated[
+        bool,
+        typer.Option("--moved", help="Read back the checkouts that were moved out: each page opens many segments."),
+    ] = False,
     why: Why = "",
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +33,7 @@ def reconcile(
 
     async def run(tell: Progress) -> Reconciled:
         async with on_trail(settings, why, "reconcile", {"fix": True}, is_needed=fix) as outcome:
-            result = await compare(settings, fix=fix, tell=tell)
+            result = await compare(settings, fix=fix, read_moved=moved, tell=tell)
             outcome.result = {"counts": dict(result.counts), "fixed": result.fixed}
             return result
 
@@ -43,6 +47,8 @@ def reconcile(
             print(f"{found.kind:<11}{found.table:<15}{found.key}{columns}{'  fixed' if found.is_fixed else ''}")
         entries = "no group" if result.entries is None else f"{result.entries} entries"
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(result.counts.items())) or "nothing wrong"
+        if result.moved:
+            print(f"{result.moved} orders, whose checkouts were moved out, were only looked for: --moved compares them")
         print(f"compared {result.orders} orders, {entries}: {told}" + (f", {result.fixed} fixed" if fix else ""))
     if not result.is_clean:
         raise typer.Exit(1)

@@ -3,6 +3,8 @@
 Whoever makes rows from it opens connections here: their search path says which tables the consumer's rule writes.
 """
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from services.orders.entries import Entry
 from services.orders.parse_entry import Arrival
+from services.orders.segments import Segment, SegmentStore, SegmentUnreadable, payloads_in
 from shared.errors import TillrollError, Unrecordable
 from shared.events import decode
 from shared.postgres import sqlalchemy_url
@@ -27,7 +30,7 @@ DERIVED = ("orders", "order_items", "order_statuses")
 
 COLUMNS = """
 event_id, order_id, CAST(extract(epoch FROM accepted_at) * 1000 AS bigint) AS accepted_ms, content_hash,
-CAST(payload AS text) AS payload, stream, entry_id
+CAST(payload AS text) AS payload, moved_to, stream, entry_id
 """
 
 
@@ -73,20 +76,55 @@ SELECT {COLUMNS} FROM {LIVE}.events WHERE order_id = ANY(CAST(:order_ids AS uuid
 
 
 async def events_of(connection: AsyncConnection, order_ids: Sequence[UUID]) -> list[Arrival]:
-    """Every archived event of these orders, in the order of acceptance; raises ArchiveUnreadable."""
-    return arrivals_of((await connection.execute(_EVENTS_OF, {"order_ids": order_ids})).all())
+    """Every archived event of these orders, in the order of acceptance; raises as arrivals_of does."""
+    return await arrivals_of(connection, (await connection.execute(_EVENTS_OF, {"order_ids": order_ids})).all())
 
 
-def arrivals_of(rows: Iterable[Row[Any]]) -> list[Arrival]:
-    """Rows of COLUMNS as the consumer had them before it; raises ArchiveUnreadable."""
-    return [_arrival(row) for row in rows]
+async def arrivals_of(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Arrival]:
+    """Rows of COLUMNS as the consumer had them before it; raises ArchiveUnreadable and SegmentUnreadable."""
+    payloads = await read_payloads(connection, rows)
+    return [_arrival(row, payloads[row.event_id]) for row in rows]
 
 
-def _arrival(row: Row[Any]) -> Arrival:
-    fields = ((EVENT_ID, str(row.event_id)), (PAYLOAD, row.payload), (ACCEPTED_AT, str(row.accepted_ms)))
+async def read_payloads(connection: AsyncConnection, rows: Iterable[Row[Any]]) -> dict[UUID, str]:
+    """The payload of each row (of event_id, payload, moved_to, content_hash), from the row or from its segment.
+
+    Opens each segment once and holds one at a time; raises SegmentUnreadable, never leaves a row out.
+    """
+    payloads: dict[UUID, str] = {}
+    moved: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        if row.payload is not None:
+            payloads[row.event_id] = row.payload
+        else:
+            moved[row.moved_to][str(row.event_id)] = row.content_hash
+    segments = await find_segments(connection, list(moved)) if moved else {}
+    for name, wanted in moved.items():
+        if name not in segments:
+            raise SegmentUnreadable(f"The table archive_segments lacks {name}: restore it together with `events`.")
+        content = await SegmentStore(segments[name].url).read(name)
+        found = await asyncio.to_thread(payloads_in, segments[name], content, wanted.items())
+        payloads |= {UUID(event_id): payload for event_id, payload in found.items()}
+    return payloads
+
+
+_SEGMENTS = text(f"""
+SELECT name, url, events, first_accepted_at, last_accepted_at, sha256, bytes FROM {LIVE}.archive_segments
+WHERE CAST(:names AS text[]) IS NULL OR name = ANY(CAST(:names AS text[])) ORDER BY first_accepted_at, name
+""")  # noqa: S608
+
+
+async def find_segments(connection: AsyncConnection, names: Sequence[str] | None = None) -> dict[str, Segment]:
+    """The segments of these names, or all of them, oldest first."""
+    rows = await connection.execute(_SEGMENTS, {"names": names})
+    return {row.name: Segment(*row) for row in rows}
+
+
+def _arrival(row: Row[Any], payload: str) -> Arrival:
+    fields = ((EVENT_ID, str(row.event_id)), (PAYLOAD, payload), (ACCEPTED_AT, str(row.accepted_ms)))
     entry = Entry(row.entry_id, tuple((name.encode(), value.encode()) for name, value in fields), row.stream)
     try:
-        event = decode(row.payload)
+        event = decode(payload)
     except Unrecordable as fault:
         raise ArchiveUnreadable(f"Event {row.event_id} of the archive cannot be read: {fault.detail}") from fault
-    return Arrival(entry, row.event_id, row.accepted_ms, event, row.content_hash, row.payload)
+    return Arrival(entry, row.event_id, row.accepted_ms, event, row.content_hash, payload)

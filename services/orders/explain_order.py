@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.orders.archive import COLUMNS
+from services.orders.archive import COLUMNS, read_payloads
 from services.orders.overlay import read_overlay
 from services.orders.queries import to_ms
 from shared.events import CheckoutCompleted, Event, KeyJoined, PaymentOpened, StatusChanged, decode, iso_date
@@ -56,7 +56,7 @@ class Explanation:
 
 
 async def explain_order(redis: Redis, engine: AsyncEngine, order_id: UUID) -> Explanation | None:
-    """Everything about the order, or None when neither log nor tables know it; raises what Redis and Postgres raise."""
+    """Everything about the order, or None when neither log nor tables know it; raises SegmentUnreadable too."""
     record: dict[bytes, bytes] = await redis.hgetall(order_key(order_id))  # type: ignore[assignment]
     async with engine.connect() as connection:
         # the overlay after the record and before the archive: an event is in one of the two at least
@@ -65,7 +65,8 @@ async def explain_order(redis: Redis, engine: AsyncEngine, order_id: UUID) -> Ex
         accepted = [] if user_id is None else await read_overlay(redis, user_id)
         archived = (await connection.execute(_EVENTS, {"order": order_id})).all()
         row = (await connection.execute(_ORDER, {"order": order_id})).first()
-        events = [_archived(event) for event in archived]
+        payloads = await read_payloads(connection, archived)
+        events = [_archived(event, payloads[event.event_id]) for event in archived]
         ids = {event["event_id"] for event in events}
         for item in accepted:
             if _order_of(item.event_id, item.event) == order_id and str(item.event_id) not in ids:
@@ -76,7 +77,7 @@ async def explain_order(redis: Redis, engine: AsyncEngine, order_id: UUID) -> Ex
         replays = [_shown(replay) for replay in await connection.execute(_REPLAYS, {"ids": wanted["ids"]})]
     if not events and row is None and not letters:
         return None
-    checkout = known if isinstance(known, CheckoutCompleted) else _checkout_in(archived, order_id)
+    checkout = known if isinstance(known, CheckoutCompleted) else _checkout_in(payloads, order_id)
     is_buried = any(letter["event_id"] == str(order_id) and letter["state"] != "requeued" for letter in letters)
     return Explanation(
         order_id=str(order_id),
@@ -120,8 +121,8 @@ def _order_of(event_id: UUID, event: Event) -> UUID:
     return event_id if isinstance(event, CheckoutCompleted) else event.order_id
 
 
-def _archived(row: Any) -> dict[str, Any]:
-    event = decode(row.payload)
+def _archived(row: Any, payload: str) -> dict[str, Any]:
+    event = decode(payload)
     return {
         "event_id": str(row.event_id),
         "type": event.type,
@@ -186,12 +187,9 @@ def _what(event: Event) -> str:
             return f"payment session {event.payment_session_id} opened"
 
 
-def _checkout_in(archived: Any, order_id: UUID) -> CheckoutCompleted | None:
-    for row in archived:
-        event = decode(row.payload)
-        if row.event_id == order_id and isinstance(event, CheckoutCompleted):
-            return event
-    return None
+def _checkout_in(payloads: Mapping[UUID, str], order_id: UUID) -> CheckoutCompleted | None:
+    event = decode(payloads[order_id]) if order_id in payloads else None
+    return event if isinstance(event, CheckoutCompleted) else None
 
 
 def _duplicates(record: Mapping[bytes, bytes]) -> dict[str, int]:

@@ -52,7 +52,7 @@ class Rebuilt:
 async def rebuild(settings: Settings, *, dry_run: bool, tell: Progress = lambda _done, _total: None) -> Rebuilt:
     """Makes orders, line items and statuses anew; a table that is missing altogether comes back too, empty at first.
 
-    Raises CannotRebuild, ArchiveUnreadable, and what Postgres raises: the live tables are untouched then.
+    Raises CannotRebuild, ArchiveUnreadable, SegmentUnreadable and what Postgres raises: the live tables are untouched.
     """
     engine = connect_operator(settings, "rebuild", f"{SCRATCH}, {LIVE}")
     async with engine.connect() as guard:
@@ -107,7 +107,7 @@ async def _fill(engine: AsyncEngine, tell: Progress) -> None:
             rows = (await connection.execute(_NEXT, {"at": at, "after": after, "page": _PAGE})).all()
             if not rows:
                 break
-            await _apply(connection, arrivals_of(rows))
+            await _apply(connection, await arrivals_of(connection, rows))
         last: tuple[datetime, UUID] = (rows[-1].accepted_at, rows[-1].event_id)
         (at, after), done = last, done + len(rows)
         tell(done, max(done, total))
@@ -127,7 +127,7 @@ SELECT {COLUMNS} FROM {LIVE}.events WHERE event_id IN (
 async def _catch_up(connection: AsyncConnection) -> int:
     """Applies a page of what is not applied yet: commits come in another order than acceptances."""
     rows = (await connection.execute(_LEFT, {"page": _PAGE})).all()
-    await _apply(connection, arrivals_of(rows))
+    await _apply(connection, await arrivals_of(connection, rows))
     return len(rows)
 
 

@@ -50,9 +50,13 @@ class Discrepancy:
 
 @dataclass(slots=True)
 class Reconciled:
-    """`entries`: entries of the stream that were compared; None = there is no group that could have acked any."""
+    """`entries`: entries of the stream that were compared; None = there is no group that could have acked any.
+
+    `moved`: of `orders` those whose rows were only looked for, because their checkout was moved out of Postgres.
+    """
 
     orders: int = 0
+    moved: int = 0
     entries: int | None = None
     counts: Counter[str] = field(default_factory=Counter)
     fixed: int = 0
@@ -75,6 +79,7 @@ class Reconciled:
         return {
             "is_clean": self.is_clean,
             "orders": self.orders,
+            "moved": self.moved,
             "entries": self.entries,
             "counts": {kind: self.counts[kind] for kind in Kind},
             "fixed": self.fixed,

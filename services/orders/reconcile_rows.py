@@ -34,19 +34,27 @@ async def count_orders(connection: AsyncConnection) -> int:
     return int(answer.scalar_one())
 
 
-async def compare_pages(engine: AsyncEngine, *, fix: bool) -> AsyncIterator[tuple[int, list[Discrepancy]]]:
-    """For each page, how many orders it had and what is wrong with their rows. Raises what Postgres raises."""
+async def compare_pages(
+    engine: AsyncEngine, *, fix: bool, read_moved: bool = False
+) -> AsyncIterator[tuple[int, int, list[Discrepancy]]]:
+    """For each page, how many orders it had, how many were only looked for, and what is wrong with their rows.
+
+    A checkout that was moved out is read back when its order misses rows, or with `read_moved`: pages go by order id,
+    segments by time, so that each page would open nearly all of them. Raises SegmentUnreadable, and as Postgres does.
+    """
     first: UUID | None = UUID(int=0)
     while first is not None:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             last, orders = await _page_from(connection, first)
-            arrivals = await _make_expected(connection, (first, last))
-            wrong = await _compare(connection, (first, last), arrivals)
+            page = (first, last)
+            apart = [] if read_moved else await _moved_orders(connection, page)
+            arrivals = await _make_expected(connection, page, apart)
+            wrong = await _compare(connection, page, apart, arrivals)
         if fix and any(discrepancy.kind is Kind.MISSING for discrepancy in wrong):
-            left = {discrepancy.name for discrepancy in await _fix(engine, (first, last))}
+            left = {discrepancy.name for discrepancy in await _fix(engine, page, apart)}
             wrong = [replace(discrepancy, is_fixed=discrepancy.name not in left) for discrepancy in wrong]
-        yield orders, wrong
+        yield orders, len(apart), wrong
         first = UUID(int=last.int + 1) if last != _LAST else None
 
 
@@ -65,14 +73,33 @@ async def _page_from(connection: AsyncConnection, first: UUID) -> tuple[UUID, in
     return (ids[-1] if len(ids) == _PAGE else _LAST), len(ids)
 
 
-_ORDERS_BETWEEN = text(f"SELECT DISTINCT order_id FROM {LIVE}.events WHERE order_id BETWEEN :first AND :last")  # noqa: S608
+_MOVED_ORDERS = text(f"""
+SELECT order_id FROM {LIVE}.events moved
+WHERE order_id BETWEEN :first AND :last AND moved_to IS NOT NULL
+  AND EXISTS (SELECT FROM {LIVE}.orders there WHERE there.id = order_id AND there.user_id = moved.user_id)
+  AND EXISTS (SELECT FROM {LIVE}.order_items there WHERE there.order_id = moved.order_id)
+  AND EXISTS (SELECT FROM {LIVE}.order_statuses there WHERE there.order_id = moved.order_id)
+""")  # noqa: S608
 
 
-async def _make_expected(connection: AsyncConnection, page: Range) -> list[Arrival]:
-    """Temporary tables with the rows that the archived events of `page` mean; returns those events."""
+async def _moved_orders(connection: AsyncConnection, page: Range) -> list[UUID]:
+    """The orders of `page` whose checkout was moved out and that have a row in every table."""
+    bounds = {"first": page[0], "last": page[1]}
+    return list((await connection.execute(_MOVED_ORDERS, bounds)).scalars())
+
+
+_ORDERS_BETWEEN = text(f"""
+SELECT DISTINCT order_id FROM {LIVE}.events
+WHERE order_id BETWEEN :first AND :last AND order_id <> ALL(CAST(:apart AS uuid[]))
+""")  # noqa: S608
+
+
+async def _make_expected(connection: AsyncConnection, page: Range, apart: Sequence[UUID]) -> list[Arrival]:
+    """Temporary tables with the rows that the archived events of `page` mean, but for the orders `apart`."""
     await make_shadows(connection)
     first, last = page
-    ids = (await connection.execute(_ORDERS_BETWEEN, {"first": first, "last": last})).scalars().all()
+    bounds = {"first": first, "last": last, "apart": apart}
+    ids = (await connection.execute(_ORDERS_BETWEEN, bounds)).scalars().all()
     arrivals = await events_of(connection, ids)
     await write_orders(connection, arrivals)
     return arrivals
@@ -89,16 +116,16 @@ async def make_shadows(connection: AsyncConnection) -> None:
         )
 
 
-async def _fix(engine: AsyncEngine, page: Range) -> list[Discrepancy]:
+async def _fix(engine: AsyncEngine, page: Range, apart: Sequence[UUID]) -> list[Discrepancy]:
     """Adds the rows that are missing, while nobody else writes; returns what is still wrong."""
     async with engine.begin() as connection:
         await hold_writers(connection)
-        arrivals = await _make_expected(connection, page)
+        arrivals = await _make_expected(connection, page, apart)
         for table in ("orders", "order_items", "order_statuses"):
             await connection.execute(
                 text(f"INSERT INTO {LIVE}.{table} SELECT * FROM pg_temp.{table} ON CONFLICT DO NOTHING")  # noqa: S608
             )
-        return await _compare(connection, page, arrivals)
+        return await _compare(connection, page, apart, arrivals)
 
 
 def _comparison(table: str, order_column: str, *keys: str, but: str = "") -> str:
@@ -109,7 +136,8 @@ def _comparison(table: str, order_column: str, *keys: str, but: str = "") -> str
 SELECT '{table}' AS name, concat_ws('/', {named}) AS key, coalesce(expected.{order_column}, found.{order_column}) AS id,
        to_jsonb(expected){cut} AS expected, to_jsonb(found){cut} AS found
 FROM pg_temp.{table} expected FULL JOIN (
-    SELECT * FROM {LIVE}.{table} WHERE {order_column} BETWEEN :first AND :last
+    SELECT * FROM {LIVE}.{table}
+    WHERE {order_column} BETWEEN :first AND :last AND {order_column} <> ALL(CAST(:apart AS uuid[]))
 ) found ON {on}
 WHERE to_jsonb(expected){cut} IS DISTINCT FROM to_jsonb(found){cut}
 """  # noqa: S608
@@ -123,8 +151,10 @@ _COMPARISONS = [
 ]
 
 
-async def _compare(connection: AsyncConnection, page: Range, arrivals: Sequence[Arrival]) -> list[Discrepancy]:
-    bounds = {"first": page[0], "last": page[1]}
+async def _compare(
+    connection: AsyncConnection, page: Range, apart: Sequence[UUID], arrivals: Sequence[Arrival]
+) -> list[Discrepancy]:
+    bounds = {"first": page[0], "last": page[1], "apart": apart}
     wrong = [row for query in _COMPARISONS for row in (await connection.execute(query, bounds)).all()]
     moves: dict[UUID, set[str]] = defaultdict(set)
     for arrival in arrivals:

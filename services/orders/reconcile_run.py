@@ -14,8 +14,13 @@ from shared.streams import STREAM
 _THERE = text("SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(CAST(:names AS text[])) name")
 
 
-async def reconcile(settings: Settings, *, fix: bool, tell: Progress = lambda _done, _total: None) -> Reconciled:
-    """Compares everything, with `fix` adds what is missing; raises CannotReconcile and what the servers raise."""
+async def reconcile(
+    settings: Settings, *, fix: bool, read_moved: bool = False, tell: Progress = lambda _done, _total: None
+) -> Reconciled:
+    """Compares everything, with `fix` adds what is missing; `read_moved` reads back every checkout that was moved out.
+
+    Raises CannotReconcile, SegmentUnreadable and what the servers raise.
+    """
     engine = connect_operator(settings, "reconcile")
     redis = connect_redis(settings, "reconcile")
     keep_raw(redis)
@@ -40,8 +45,9 @@ async def reconcile(settings: Settings, *, fix: bool, tell: Progress = lambda _d
                     if discrepancy.kind is Kind.MISSING and not discrepancy.is_fixed:
                         unjudged.add(discrepancy.order_id)
                 tell(done, max(done, total))
-        async for count, wrong in compare_pages(engine, fix=fix):
+        async for count, moved, wrong in compare_pages(engine, fix=fix, read_moved=read_moved):
             result.orders += count
+            result.moved += moved
             done += count
             for discrepancy in wrong:
                 if discrepancy.kind is Kind.MISSING or discrepancy.order_id not in unjudged:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.orders.audit import Act, Operator, audited
 from services.orders.reconcile import CannotReconcile, Reconciled
 from services.orders.reconcile_run import reconcile
+from services.orders.segments import SegmentUnreadable
 from shared.errors import ApiError
 from shared.settings import Settings
 from shared.streams import PARTITION
@@ -74,7 +75,7 @@ async def carry_out(settings: Settings, engine: AsyncEngine, redis: "Redis", run
     try:
         result = await _compare(settings, engine, operator, run["fix"], tell)
         run |= {"status": "finished", "result": _told(result)}
-    except CannotReconcile as fault:
+    except (CannotReconcile, SegmentUnreadable) as fault:
         run |= {"status": "failed", "fault": str(fault)}
     except (RedisError, SQLAlchemyError, OSError, TimeoutError) as fault:
         run |= {"status": "failed", "fault": f"Redis or Postgres went away ({type(fault).__name__})"}

@@ -127,11 +127,14 @@ async def _different(engine: AsyncEngine, entries: Sequence[Entry]) -> list[Disc
 
 
 def _differs(arrival: Arrival, row: Any) -> bool:
-    """The same entry must be the same bytes; another entry of that event, accepted again later, the same content."""
+    """The same entry must be the same bytes; another entry of that event, accepted again later, the same content.
+
+    Of a payload that was moved out, the content's hash in its row is enough.
+    """
     if row is None:
         return False
     return bool(
         row.payload != arrival.payload
-        if row.entry_id == arrival.entry.entry_id
+        if row.entry_id == arrival.entry.entry_id and row.payload is not None
         else row.content_hash != arrival.content_hash
     )

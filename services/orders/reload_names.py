@@ -13,9 +13,10 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.orders.archive import read_payloads
 from services.orders.entries import id_parts, moment
 from services.orders.lost_redis import no_batch_under_way
 from services.orders.reload_sessions import reload_sessions
@@ -102,14 +103,15 @@ async def _remember(remember: Any, pipeline: Any, row: _Remembered, now: int, ho
 
 
 _CHECKOUTS = """
-SELECT e.event_id, e.event_id, e.accepted_at, e.accepted_at, s.status, CAST(e.payload AS text), NULL AS joined_key
+SELECT e.event_id AS read_to, e.event_id, e.accepted_at AS since, e.accepted_at, s.status,
+       CAST(e.payload AS text) AS payload, e.moved_to, e.content_hash, NULL AS joined
 FROM events e JOIN order_statuses s ON s.order_id = e.event_id
 WHERE e.type = 'checkout.completed' AND (e.accepted_at, e.event_id) > (:at, :after)
 ORDER BY e.accepted_at, e.event_id LIMIT :page
 """
 _JOINED_KEYS = """
-SELECT e.event_id, c.event_id, e.accepted_at, c.accepted_at, s.status, CAST(c.payload AS text),
-       CAST(e.payload AS text)
+SELECT e.event_id AS read_to, c.event_id, e.accepted_at AS since, c.accepted_at, s.status,
+       CAST(c.payload AS text) AS payload, c.moved_to, c.content_hash, CAST(e.payload AS text) AS joined
 FROM events e JOIN events c ON c.event_id = e.order_id AND c.user_id = e.user_id
               JOIN order_statuses s ON s.order_id = e.order_id
 WHERE e.type = 'checkout.key_joined' AND c.type = 'checkout.completed'
@@ -125,19 +127,18 @@ async def _pages(engine: AsyncEngine, start: datetime) -> AsyncIterator[list[_Re
         while True:
             async with engine.connect() as connection:
                 rows = (await connection.execute(query, {"at": at, "after": after, "page": _PAGE})).all()
+                payloads = await read_payloads(connection, rows)  # moved out only where the horizon was raised since
             if not rows:
                 break
-            yield [_remembered(*row[1:]) for row in rows]
-            after, _, at = rows[-1][:3]
+            yield [_remembered(row, payloads[row.event_id]) for row in rows]
+            after, at = rows[-1].read_to, rows[-1].since
 
 
-def _remembered(
-    order_id: UUID, since: datetime, own: datetime, status: str, payload: str, joined: str | None
-) -> _Remembered:
+def _remembered(row: Row[Any], payload: str) -> _Remembered:
     # Our own decoder reads what it let in; Postgres' casts refuse some of it.
-    event = decode(joined) if joined is not None else None
+    event = decode(row.joined) if row.joined is not None else None
     key = event.key if isinstance(event, KeyJoined) else None
-    return _Remembered(order_id, _ms(since), _ms(own), status, payload, key)
+    return _Remembered(row.event_id, _ms(row.since), _ms(row.accepted_at), row.status, payload, key)
 
 
 def _ms(at: datetime) -> int:

@@ -17,13 +17,14 @@ from redis.exceptions import ResponseError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.admin_queries import Moment
+from services.orders.archive import read_payloads
 from services.orders.dead_letters import DEAD_LETTER
 from services.orders.entries import Entry, entries_of, id_parts, keep_raw, moment
-from services.orders.parse_entry import Arrival, parse_entry, readable_event_id
+from services.orders.parse_entry import parse_entry, readable_event_id
 from services.orders.queries import to_ms
 from services.orders.tables import events
 from shared.errors import Unrecordable
-from shared.events import CheckoutCompleted, ProductId, UserId
+from shared.events import CheckoutCompleted, Event, ProductId, UserId, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, STREAM, TRACEPARENT
 
 REPLAY, REPLAY_OF = "replay", "replay_of"
@@ -78,7 +79,7 @@ class ReplayRange(BaseModel):
             and self.order in (None, arrival.order_id)
             and self.event in (None, arrival.event_id)
             and self.type in (None, event.type)
-            and (self.product is None or _is_bought(self.product, arrival))
+            and (self.product is None or _is_bought(self.product, event))
         )
 
     def _matches_unreadable(self, entry: Entry) -> bool:
@@ -90,8 +91,7 @@ class ReplayRange(BaseModel):
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
 
-def _is_bought(product: str, arrival: Arrival) -> bool:
-    event = arrival.event
+def _is_bought(product: str, event: Event) -> bool:
     return isinstance(event, CheckoutCompleted) and any(line.product_id == product for line in event.lines)
 
 
@@ -138,7 +138,7 @@ async def find_bound(engine: AsyncEngine, redis: "Redis", source: Source) -> str
 async def read_page(
     engine: AsyncEngine, redis: "Redis", source: Source, chosen: ReplayRange, bound: str, position: str, size: int
 ) -> SourcePage:
-    """At most `size` events after `position` ('' = the beginning); raises what Redis and Postgres raise."""
+    """At most `size` events after `position` ('' = the beginning); raises SegmentUnreadable too."""
     if source is Source.ARCHIVE:
         return await _read_archive(engine, chosen, bound, position, size)
     return await _read_stream(redis, chosen, bound, position, size)
@@ -175,21 +175,38 @@ _SEQUENCE = sa.cast(sa.func.split_part(events.c.entry_id, "-", 2), sa.BigInteger
 
 
 async def _read_archive(engine: AsyncEngine, chosen: ReplayRange, bound: str, position: str, size: int) -> SourcePage:
-    """In the order of acceptance."""
+    """In the order of acceptance; raises SegmentUnreadable where a payload that was moved out cannot be had."""
     payload = sa.cast(events.c.payload, sa.Text).label("payload")
-    statement = sa.select(events.c.event_id, events.c.accepted_at, payload, events.c.traceparent)
+    columns = (events.c.event_id, events.c.accepted_at, payload, events.c.traceparent)
+    statement = sa.select(*columns, events.c.moved_to, events.c.content_hash)
     statement = statement.where(events.c.recorded_at <= datetime.fromisoformat(bound), *_conditions(chosen))
-    if position:
-        microseconds, _, event_id = position.partition("/")
-        after = sa.tuple_(sa.literal(moment(0) + timedelta(microseconds=int(microseconds))), sa.literal(UUID(event_id)))
-        statement = statement.where(sa.tuple_(events.c.accepted_at, events.c.event_id) > after)
     statement = statement.order_by(events.c.accepted_at, events.c.event_id).limit(size)
-    async with engine.connect() as connection:
-        rows = (await connection.execute(statement)).all()
-    originals = [_from_archive(row.event_id, row.accepted_at, row.payload, row.traceparent) for row in rows]
-    if rows:
-        position = f"{(rows[-1].accepted_at - moment(0)) // timedelta(microseconds=1)}/{rows[-1].event_id}"
-    return SourcePage(originals, position, is_last=len(rows) < size)
+    while True:
+        async with engine.connect() as connection:
+            rows = (await connection.execute(statement.where(*_after(position)))).all()
+            payloads = await read_payloads(connection, rows)
+        originals = [
+            _from_archive(row.event_id, row.accepted_at, payloads[row.event_id], row.traceparent)
+            for row in rows
+            if row.payload is not None or _is_product_in(chosen, payloads[row.event_id])
+        ]
+        if rows:
+            position = f"{(rows[-1].accepted_at - moment(0)) // timedelta(microseconds=1)}/{rows[-1].event_id}"
+        if originals or len(rows) < size:  # a page without any event would end a replay before its range does
+            return SourcePage(originals, position, is_last=len(rows) < size)
+
+
+def _after(position: str) -> list[sa.ColumnElement[bool]]:
+    if not position:
+        return []
+    microseconds, _, event_id = position.partition("/")
+    after = sa.tuple_(sa.literal(moment(0) + timedelta(microseconds=int(microseconds))), sa.literal(UUID(event_id)))
+    return [sa.tuple_(events.c.accepted_at, events.c.event_id) > after]
+
+
+def _is_product_in(chosen: ReplayRange, payload: str) -> bool:
+    """Whether an event that was moved out is of the chosen product, which Postgres cannot see any more."""
+    return chosen.product is None or _is_bought(chosen.product, decode(payload))
 
 
 def _from_archive(event_id: UUID, accepted_at: datetime, payload: str, traceparent: str | None) -> Original:
@@ -215,7 +232,8 @@ def _conditions(chosen: ReplayRange) -> list[sa.ColumnElement[bool]]:
         lines = sa.func.json_array_elements(events.c.payload["lines"]).table_valued("value")
         bought = sa.type_coerce(lines.c.value, events.c.payload.type)["product_id"].as_string() == chosen.product
         is_checkout = events.c.type == "checkout.completed"
-        conditions += [is_checkout, sa.exists().select_from(lines).where(bought)]
+        is_moved = events.c.moved_to.is_not(None)
+        conditions += [is_checkout, sa.or_(is_moved, sa.exists().select_from(lines).where(bought))]
     entry_id = sa.tuple_(_MILLISECONDS, _SEQUENCE)
     if chosen.first is not None:
         conditions.append(entry_id >= _pair(id_parts(chosen.first)))

@@ -21,16 +21,31 @@ events = sa.Table(
     sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("order_id", sa.Uuid, nullable=False),
     sa.Column("content_hash", sa.Text, nullable=False),
-    sa.Column("payload", postgresql.JSON, nullable=False),
+    sa.Column("payload", postgresql.JSON),
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("entry_id", sa.Text, nullable=False),
     sa.Column("accepted_at", _MOMENT, nullable=False),
     sa.Column("recorded_at", _MOMENT, nullable=False, server_default=_NOW),
     sa.Column("consumer", sa.Text),
     sa.Column("traceparent", sa.Text),
+    sa.Column("moved_to", sa.Text),
     sa.Index("events_by_order", "order_id"),
     sa.Index("events_by_acceptance", "accepted_at", "event_id"),
     comment="Archive and dedupe key: one row for each fact, as it was accepted. Every other table is made from it.",
+)
+
+archive_segments = sa.Table(
+    "archive_segments",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("first_accepted_at", _MOMENT, nullable=False),
+    sa.Column("last_accepted_at", _MOMENT, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at", _MOMENT, nullable=False, server_default=_NOW),
+    comment="Payloads of the archive outside Postgres: `url`/`name`.jsonl.gz. Belongs to events, and to its backups.",
 )
 
 event_owners = sa.Table(
