@@ -157,7 +157,7 @@ def decode(payload: bytes | str) -> Event:
         event = _EVENT.validate_json(payload)
     except ValueError as fault:
         raise Unrecordable("undecodable", str(fault)[:2000]) from fault
-    if isinstance(event, PaymentUnusable):
+    if event.type == "payment.unusable":  # isinstance costs a microsecond where the model is another
         raise Unrecordable(event.reason, event.detail)
     return event
 

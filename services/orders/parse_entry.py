@@ -8,7 +8,7 @@ from uuid import UUID
 from services.orders.dead_letters import Reason
 from services.orders.entries import Entry
 from shared.errors import Unrecordable
-from shared.events import CheckoutCompleted, Event, content_hash, decode
+from shared.events import Event, content_hash, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, TRACEPARENT
 
 _EVENT_ID, _ACCEPTED_AT, _PAYLOAD = EVENT_ID.encode(), ACCEPTED_AT.encode(), PAYLOAD.encode()
@@ -32,7 +32,7 @@ class Arrival:
     @property
     def order_id(self) -> UUID:
         """The order that this event is about: a checkout's own event id, else the one it names."""
-        return self.event_id if isinstance(self.event, CheckoutCompleted) else self.event.order_id
+        return self.event_id if self.event.type == "checkout.completed" else self.event.order_id
 
 
 def parse_entry(entry: Entry) -> Arrival:
