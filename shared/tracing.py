@@ -5,6 +5,7 @@ ids and kinds, never what somebody sent: no path, no query, no message of an err
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Value = str | int
 
 _HEADER = "traceparent"  # W3C's; tracestate and baggage are not kept: they may say anything about anybody
+_END_WITHIN = 3  # seconds; the exporter's own patience is half a minute
 _OFF = nullcontext(INVALID_SPAN)
 _propagator = TraceContextTextMapPropagator()
 _tracer: Tracer | None = None
@@ -48,7 +50,7 @@ def configure_tracing(process: str) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     name = os.environ.get("OTEL_SERVICE_NAME") or f"tillroll-{process}"
-    _provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
+    _provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = _provider.get_tracer("tillroll")
 
@@ -61,11 +63,13 @@ def _is_wanted() -> bool:
 
 
 def end_tracing() -> None:
-    """Sends what is left. Blocks for some seconds at most; spans of later are lost."""
+    """Sends what is left within _END_WITHIN seconds: a collector that is away must not hold a process that ends."""
     global _tracer, _provider
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        provider.shutdown()
+        end = threading.Thread(target=provider.shutdown, daemon=True)
+        end.start()
+        end.join(_END_WITHIN)
 
 
 def is_on() -> bool:

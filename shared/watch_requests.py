@@ -5,10 +5,10 @@ By the route's template, never by the path: a path may name a shopper or be the 
 
 import logging
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import tracing
@@ -28,15 +28,14 @@ class RequestWatch:
     def __init__(self, app: ASGIApp, *, log_each: bool) -> None:
         self.app = app
         self._log_each = log_each
-        self._bound: dict[tuple[str, str, int], Histogram] = {}
+        self._observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  # ASGI's own signature
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[Any]:  # noqa: D102  # ASGI's signature
         if scope["type"] != "http" or scope["path"] in OPERATIONS:
-            await self.app(scope, receive, send)
-            return
-        if not tracing.is_on():
-            await self._serve(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
+        return self._trace(scope, receive, send) if tracing.is_on() else self._serve(scope, receive, send)
+
+    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
         parent = tracing.context_in(_header(scope["headers"], b"traceparent"))
         with tracing.span(scope["method"], SpanKind.SERVER, parent=parent) as span:
             status = _FAULT
@@ -72,13 +71,13 @@ class RequestWatch:
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         key = (scope["method"], _route(scope), status)
-        bound = self._bound.get(key)
-        if bound is None:
+        observe = self._observers.get(key)
+        if observe is None:
             method = key[0] if key[0] in _METHODS else "other"
-            bound = HTTP_SECONDS.labels(method, key[1], str(status))
+            observe = HTTP_SECONDS.labels(method, key[1], str(status)).observe
             if method == key[0]:
-                self._bound[key] = bound
-        bound.observe(seconds)
+                self._observers[key] = observe
+        observe(seconds)
 
     def _tell(self, scope: Scope, status: int, start: Message | None, seconds: float) -> None:
         told = {"method": scope["method"], "route": _route(scope), "status": status, "ms": round(seconds * 1000, 2)}

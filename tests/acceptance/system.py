@@ -31,6 +31,7 @@ class System:
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = environment(env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._tokens: dict[str, str] = {}
         self._terminal = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the object
 
     def __enter__(self) -> "System":
@@ -148,7 +149,9 @@ class System:
         )
 
     def _bearer(self, user: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.run('token', user).stdout.strip()}"}
+        if user not in self._tokens:
+            self._tokens[user] = self.run("token", user).stdout.strip()
+        return {"Authorization": f"Bearer {self._tokens[user]}"}
 
 
 TILLROLL = (sys.executable, "-m", "services.cli")

@@ -1,5 +1,6 @@
 """Spans say what kind of thing failed and never with which words; what nobody keeps costs next to nothing."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -70,3 +71,14 @@ def test_without_a_collector_or_when_it_is_told_so_nothing_is_traced(
     assert not tracing.is_on()
     with tracing.span("request") as span:
         assert (span.is_recording(), tracing.traceparent()) == (False, "")
+
+
+def test_a_collector_that_is_away_does_not_hold_a_process_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    tracing.configure_tracing("test")
+    for _ in range(600):
+        with tracing.span("request"):
+            pass
+    begun = time.monotonic()
+    tracing.end_tracing()
+    assert time.monotonic() - begun < 10
