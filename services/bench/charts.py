@@ -38,7 +38,7 @@ def draw_charts(figures: Sequence[Figure]) -> dict[str, str]:
         "drain.svg": ("Waiting events recorded a second", [_rate(f) for f in drain], _whole),
         "drain-cpu.svg": ("CPU seconds of 1000 events recorded", _parts(drain), _two_digits),
     }
-    return {name: _draw(title, bars, shown) for name, (title, bars, shown) in charts.items() if bars}
+    return {name: draw_bars(title, bars, shown) for name, (title, bars, shown) in charts.items() if bars}
 
 
 def _parts(figures: Sequence[Figure]) -> Bars:
@@ -60,7 +60,8 @@ def _rate(figure: Figure) -> tuple[str, Mapping[str, float]]:
     return figure.contender, {"orders": figure.values["rate"]}
 
 
-def _draw(title: str, bars: Bars, shown: Callable[[float], str]) -> str:
+def draw_bars(title: str, bars: Bars, shown: Callable[[float], str]) -> str:
+    """One chart as SVG; `shown` spells the sum of a bar."""
     most = max(sum(parts.values()) for _, parts in bars) or 1.0
     kinds = list(dict.fromkeys(kind for _, parts in bars for kind in parts))
     height = 58 + len(bars) * (_BAR + _GAP)

@@ -8,6 +8,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+import asyncpg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -84,21 +85,20 @@ async def _measure(world: World, gateway: Process, port: int, size: str, rows: i
         "rate": lists.answered / lists.seconds,
         "p50_ms": lists.p50_ms,
         "p99_ms": lists.p99_ms,
-        "buffers": await _buffers(world, size),
+        "buffers": await buffers_of_lists(world.redis_url, world.database_url(f"reads_{size}"), world.shoppers.users),
         **{f"cpu:{name}": used / lists.answered * 1000 for name, used in cpu.items()},
     }
     return Figure(READS, size, 0, values)
 
 
-async def _buffers(world: World, size: str) -> float:
-    """Pages of one list, the median over some users: of the very statements that the product sends."""
-    url = world.database_url(f"reads_{size}")
+async def buffers_of_lists(redis_url: str, url: str, users: Sequence[str]) -> float:
+    """Pages of one list, the median over some of `users`: of the very statements that the product sends."""
     engine = connect_postgres(Settings(DATABASE_URL=url), "bench")
-    connection = await world.connect(f"reads_{size}")
+    connection = await asyncpg.connect(url, timeout=10, command_timeout=60)
     try:
-        async with open_redis(world.redis_url) as redis:
+        async with open_redis(redis_url) as redis:
             touched = []
-            for user in world.shoppers.users[:: max(1, len(world.shoppers.users) // _EXPLAINED)]:
+            for user in users[:: max(1, len(users) // _EXPLAINED)]:
                 statements = await _statements_of(engine, lambda user=user: list_orders(redis, engine, user))  # type: ignore[misc]
                 touched.append(sum([await _explain(connection, *sent) for sent in statements]))
     finally:

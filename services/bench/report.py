@@ -79,7 +79,7 @@ def _environment(results: Results) -> str:
 
 def _ratio_table(results: Results) -> str:
     rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in ratios(results.medians()).items() if value]
-    return "## Ratios\n\n" + _markdown(("ratio", "value"), rows)
+    return "## Ratios\n\n" + markdown(("ratio", "value"), rows)
 
 
 def _table(part: str, figures: Sequence[Figure]) -> str:
@@ -110,7 +110,7 @@ def _table(part: str, figures: Sequence[Figure]) -> str:
         row += [_number(values, f"cpu:{name}", 3) for name in has_cpu] + [f"{total_cpu(values):.3f}"]
         row += [_memory(values)] * (part != READS)
         rows.append(row)
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def _number(values: Mapping[str, float], name: str, digits: int = 1) -> str:
@@ -134,7 +134,7 @@ def _verdicts(results: Results) -> str:
     lines = [
         f"## The oracle: {told}",
         "",
-        _markdown(("contender", *(part.replace("_", " ") for part in _COUNTS)), rows),
+        markdown(("contender", *(part.replace("_", " ") for part in _COUNTS)), rows),
     ]
     lines += [f"- {accident}" for accident in results.accidents]
     legend = [f"- `{contender.name}`: {contender.told}" for contender in CONTENDERS.values()]
@@ -144,7 +144,7 @@ def _verdicts(results: Results) -> str:
 _COUNTS = ("accepted", "rows", "cut_off", "lost", "doubled", "strange", "differing", "refused")
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table that reads well as text, too."""
     widths = [max(len(str(cell)) for cell in column) for column in zip(head, *rows, strict=True)]
     lines = [

@@ -5,7 +5,7 @@ Checkout number n belongs to one user, one body and one key; checkouts.lua sends
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -49,9 +49,14 @@ def key_of(number: int) -> str:
     return f"checkout-{number}"
 
 
-def prepare_shoppers(folder: Path, catalog: Catalog, users: int = USERS) -> Shoppers:
-    """Writes tokens, bodies and the JWKS that vouches for the tokens. RS256: what Clerk signs with."""
-    names = tuple(f"{PREFIX}{number:05d}" for number in range(users))
+def prepare_shoppers(
+    folder: Path, catalog: Catalog, users: int = USERS, names: Sequence[str] | None = None
+) -> Shoppers:
+    """Writes tokens (of `names`, or of so many users), bodies and the JWKS that vouches for the tokens.
+
+    RS256: what Clerk signs with.
+    """
+    names = tuple(names or (f"{PREFIX}{number:05d}" for number in range(users)))
     key = rsa.generate_private_key(65537, 2048)
     claims = {"exp": int(time.time()) + _LIFETIME, "nbf": int(time.time()) - 60}
     tokens = [jwt.encode({"sub": name, **claims}, key, "RS256", {"kid": "bench"}) for name in names]

@@ -25,17 +25,26 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="The four ratios in about a minute.")] = False,
     seconds: Annotated[float | None, typer.Option(min=1, help="Of each load.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Of each part; the figures are medians.")] = None,
-    only: Annotated[str | None, typer.Option(help="Parts and contenders, separated by commas.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Parts and contenders, separated by commas; or growth, or memory, alone.")
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=40_000, help="Orders that the large tables hold before.")] = None,
     events: Annotated[int | None, typer.Option(min=1000, help="Events that wait for a drain.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for results.json, results.md and charts.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure accepting, recording and reading beside other ways to do it; exit 1 when an oracle objects."""
+    from services.bench.figures import GROWTH, MEMORY
     from services.bench.plan import plan_bench
     from services.bench.report import render_text, to_json, write_report
     from services.bench.run import run_bench
 
+    if only == GROWTH:
+        _growth(rows, seconds or 3, report, as_json=as_json)
+        return
+    if only == MEMORY:
+        _memory(report, as_json=as_json)
+        return
     plan = plan_bench(quick=quick, seconds=seconds, rounds=rounds, only=only, rows=rows, events=events)
     with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -46,6 +55,37 @@ def bench(
     print(json.dumps(to_json(results), indent=2) if as_json else render_text(results))
     if not results.is_good:
         raise typer.Exit(1)
+
+
+def _growth(rows: int | None, seconds: float, report: Path | None, *, as_json: bool) -> None:
+    from services.bench.growth_report import growth_json, render_growth, write_growth
+    from services.bench.measure_growth import measure_growth, sizes_up_to
+
+    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+        growth = asyncio.run(measure_growth(sizes_up_to(rows), seconds, folder, _lend(folder), _say))
+    if report is not None:
+        write_growth(growth, report)
+    print(json.dumps(growth_json(growth), indent=2) if as_json else render_growth(growth))
+    if not growth.is_flat:
+        raise typer.Exit(1)
+
+
+def _memory(report: Path | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from services.bench.measure_memory import measure_memory, render_memory
+
+    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+        memory = asyncio.run(measure_memory(folder, _lend(folder), _say))
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "memory.json").write_text(json.dumps(asdict(memory), indent=1) + "\n")
+        (report / "memory.md").write_text(f"# What an order takes\n\n{render_memory(memory)}\n")
+    print(json.dumps(asdict(memory), indent=2) if as_json else render_memory(memory))
 
 
 def _say(line: str) -> None:

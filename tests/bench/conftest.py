@@ -1,5 +1,6 @@
 """Keys and tokens of a benchmark, and a database for the afternoon version. TILLROLL_SLOW=1 asks for a whole run."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from services.bench.shoppers import Shoppers, prepare_shoppers
 from services.cart.catalog import load_catalog
+from services.orders.migrate import migrate
 from shared.settings import Settings
 from tests.bench.afternoon_tables import make_tables
 
@@ -41,3 +43,21 @@ async def afternoon_url(settings: Settings) -> AsyncIterator[str]:
 def token(shoppers: Shoppers) -> str:
     """The first shopper's."""
     return Path(shoppers.tokens_file).read_text().splitlines()[0]
+
+
+@pytest.fixture
+async def orders_url(settings: Settings) -> AsyncIterator[str]:
+    """An empty database of the product on the tests' own Postgres."""
+    url = settings.database_url.get_secret_value()
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("DROP DATABASE IF EXISTS growth WITH (FORCE)")
+        await connection.execute("CREATE DATABASE growth")
+        own = url.replace("/tillroll?", "/growth?")
+        await asyncio.to_thread(migrate, own)
+        yield own
+        await connection.execute("DROP DATABASE growth WITH (FORCE)")
+        await connection.execute("ALTER SYSTEM RESET full_page_writes")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
