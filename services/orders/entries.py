@@ -14,6 +14,9 @@ from shared.streams import STREAM
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+MOMENT = "to_timestamp(ms / 1000) + ms % 1000 * interval '1 millisecond'"
+"""`moment` in SQL, of a bigint `ms`: whole seconds and the rest apart, for to_timestamp reckons in floats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.orders.dead_letters import DeadLetter, Reason, bury
-from services.orders.entries import Entry, moment
+from services.orders.entries import MOMENT, Entry
 from services.orders.parse_entry import Arrival, parse_entry, readable_event_id, readable_traceparent
 from services.orders.write_orders import write_orders
 from shared.errors import Unrecordable
@@ -162,19 +162,19 @@ async def _claim_ids(connection: AsyncConnection, arrivals: Sequence[Arrival]) -
     return owners
 
 
-_ARCHIVE = text("""
+_ARCHIVE = text(f"""
 INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer,
                     traceparent)
-SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, accepted_at, :consumer,
+SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, {MOMENT}, :consumer,
        traceparent
 FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:user_ids AS text[]), CAST(:order_ids AS uuid[]),
             CAST(:hashes AS text[]), CAST(:payloads AS text[]), CAST(:streams AS text[]), CAST(:entry_ids AS text[]),
-            CAST(:accepted_ats AS timestamptz[]), CAST(:traceparents AS text[]))
-     AS event (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, traceparent)
+            CAST(:accepted_ats AS bigint[]), CAST(:traceparents AS text[]))
+     AS event (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, ms, traceparent)
 ORDER BY event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id
-""")
+""")  # noqa: S608  MOMENT is our own
 _KNOWN = text("""
 SELECT event_id, known.content_hash
 FROM unnest(CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[])) AS event (event_id, user_id)
@@ -205,7 +205,7 @@ async def _archive(
             "payloads": [row.payload for row in rows],
             "streams": [row.entry.stream for row in rows],
             "entry_ids": [row.entry.entry_id for row in rows],
-            "accepted_ats": [moment(row.accepted_at) for row in rows],
+            "accepted_ats": [row.accepted_at for row in rows],
             "traceparents": [readable_traceparent(row.entry) for row in rows],
             "consumer": consumer,
         },

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.orders.dead_letters import DeadLetter, Reason
-from services.orders.entries import Entry, id_parts, moment
+from services.orders.entries import MOMENT, Entry, id_parts
 from services.orders.parse_entry import Arrival
 from services.orders.write_sessions import write_sessions
 from shared.events import CheckoutCompleted, Status, StatusChanged, decode
@@ -52,14 +52,14 @@ async def write_orders(connection: AsyncConnection, recorded: Sequence[Arrival])
     return refused
 
 
-_INSERT_STATUSES = text("""
+_INSERT_STATUSES = text(f"""
 INSERT INTO order_statuses (order_id, status, changed_at)
-SELECT order_id, 'processing', changed_at
-FROM unnest(CAST(:order_ids AS uuid[]), CAST(:moments AS timestamptz[])) AS touched (order_id, changed_at)
+SELECT order_id, 'processing', {MOMENT}
+FROM unnest(CAST(:order_ids AS uuid[]), CAST(:moments AS bigint[])) AS touched (order_id, ms)
 ORDER BY order_id -- the order in which every consumer takes its locks
 ON CONFLICT DO NOTHING
 RETURNING order_id
-""")
+""")  # noqa: S608  MOMENT is our own
 _LOCK_STATUSES = text("""
 SELECT order_id
 FROM unnest(CAST(:order_ids AS uuid[])) AS touched (order_id) JOIN order_statuses status USING (order_id)
@@ -74,9 +74,7 @@ async def _take_statuses(connection: AsyncConnection, touched: Mapping[UUID, int
     transaction (READ COMMITTED takes a new snapshot for each) sees all that it wrote. A row that this transaction
     inserted proves that no event of that order has been recorded yet.
     """
-    answer = await connection.execute(
-        _INSERT_STATUSES, {"order_ids": list(touched), "moments": [moment(at) for at in touched.values()]}
-    )
+    answer = await connection.execute(_INSERT_STATUSES, {"order_ids": list(touched), "moments": list(touched.values())})
     inserted = {order_id for (order_id,) in answer}
     others = [order_id for order_id in touched if order_id not in inserted]
     if others:
@@ -144,16 +142,18 @@ def _refused(item: Arrival, reason: Reason, detail: str) -> DeadLetter:
     return DeadLetter(item.entry, reason, f"order {item.order_id}: {detail}", item.event_id, item.event.user_id)
 
 
-_INSERT_ORDERS = text("""
+# amounts go as text, and only here are made numbers: their binary form is made of Python's tuples of digits
+_INSERT_ORDERS = text(f"""
 INSERT INTO orders (id, user_id, total, status, created_at, payment_session_id)
-SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:totals AS numeric[]),
-                     CAST(:statuses AS text[]), CAST(:moments AS timestamptz[]), CAST(:sessions AS text[]))
-""")
+SELECT id, user_id, CAST(total AS numeric), status, {MOMENT}, session
+FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:totals AS text[]), CAST(:statuses AS text[]),
+            CAST(:moments AS bigint[]), CAST(:sessions AS text[])) AS made (id, user_id, total, status, ms, session)
+""")  # noqa: S608  MOMENT is our own
 _INSERT_ITEMS = text("""
 INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity, user_id)
 SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:lines AS smallint[]), CAST(:product_ids AS text[]),
-                     CAST(:titles AS text[]), CAST(:prices AS numeric[]), CAST(:quantities AS integer[]),
-                     CAST(:user_ids AS text[]))
+                     CAST(:titles AS text[]), CAST(CAST(:prices AS text[]) AS numeric[]),
+                     CAST(:quantities AS integer[]), CAST(:user_ids AS text[]))
 """)
 
 
@@ -168,9 +168,9 @@ async def _insert_orders(
         {
             "ids": list(checkouts),
             "user_ids": [event.user_id for _, event in events],
-            "totals": [event.total for _, event in events],
+            "totals": [str(event.total) for _, event in events],
             "statuses": [str(orders[order_id].status) for order_id in checkouts],
-            "moments": [moment(item.accepted_at) for item in checkouts.values()],
+            "moments": [item.accepted_at for item in checkouts.values()],
             "sessions": [event.payment_session_id for _, event in events],
         },
     )
@@ -186,24 +186,25 @@ async def _insert_orders(
             "lines": [number for _, number, _, _ in lines],
             "product_ids": [line.product_id for _, _, line, _ in lines],
             "titles": [line.title for _, _, line, _ in lines],
-            "prices": [line.unit_price for _, _, line, _ in lines],
+            "prices": [None if line.unit_price is None else str(line.unit_price) for _, _, line, _ in lines],
             "quantities": [line.quantity for _, _, line, _ in lines],
             "user_ids": [user_id for _, _, _, user_id in lines],
         },
     )
 
 
-_UPDATE_STATUSES = text("""
+_UPDATE_STATUSES = text(f"""
 WITH moved AS (
-    SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:statuses AS text[]),
-                         CAST(:moments AS timestamptz[])) AS moved (order_id, user_id, status, moved_at)
+    SELECT order_id, user_id, status, {MOMENT} AS moved_at
+    FROM unnest(CAST(:order_ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:statuses AS text[]),
+                CAST(:moments AS bigint[])) AS moved (order_id, user_id, status, ms)
 ), noted AS (
     UPDATE order_statuses SET status = moved.status, changed_at = moved.moved_at
     FROM moved WHERE order_statuses.order_id = moved.order_id
 )
 UPDATE orders SET status = moved.status
 FROM moved WHERE orders.id = moved.order_id AND orders.user_id = moved.user_id AND orders.status <> moved.status
-""")
+""")  # noqa: S608  MOMENT is our own
 
 
 async def _update_statuses(connection: AsyncConnection, orders: Mapping[UUID, _Order]) -> None:
@@ -215,6 +216,6 @@ async def _update_statuses(connection: AsyncConnection, orders: Mapping[UUID, _O
                 "order_ids": list(moved),
                 "user_ids": [order.owner for order in moved.values()],
                 "statuses": [str(order.status) for order in moved.values()],
-                "moments": [moment(order.moved_at or 0) for order in moved.values()],
+                "moments": [order.moved_at for order in moved.values()],
             },
         )

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.orders.entries import Entry
+from services.orders.entries import Entry, moment
 from services.orders.record_events import BatchResult, record_batch
 from shared.events import Line, Status
 from tests.builders import HEADPHONES, MORNING, a_change, a_checkout, a_joined_key, an_entry
 
 ME = "consumer-1"
+LAST_MOMENT = 253_370_764_799_999  # ms; the end of 9998, the last that an entry may bear
 
 
 async def rows(engine: AsyncEngine, query: str) -> list[Any]:
@@ -43,6 +44,16 @@ async def test_an_order_keeps_product_title_and_unit_price_as_bought(engine: Asy
     assert await rows(engine, "SELECT event_id, type, order_id, stream, entry_id FROM events") == [
         (order_id, "checkout.completed", order_id, "till:{0}:events", "1719-0")
     ]
+
+
+async def test_the_moment_of_an_acceptance_and_the_amounts_are_exact_however_far_or_large(engine: AsyncEngine) -> None:
+    moments = [0, 1, 999, MORNING + 7, LAST_MOMENT]
+    dear = Line(product_id="1", title="Prototype", unit_price=Decimal("999999.99"), quantity=1)
+    batch = [an_entry(a_checkout(f"user_{at}", dear), at=at) for at in moments]
+    assert counts(await record_batch(engine, batch, ME)) == (5, 0, [])
+    for column in ("accepted_at FROM events", "changed_at FROM order_statuses", "created_at FROM orders"):
+        assert await rows(engine, f"SELECT {column} ORDER BY 1") == [(moment(at),) for at in moments]
+    assert await rows(engine, "SELECT DISTINCT total, unit_price FROM orders, order_items") == [(dear.unit_price,) * 2]
 
 
 async def test_the_archive_holds_the_payload_byte_for_byte(engine: AsyncEngine) -> None:
