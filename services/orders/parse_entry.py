@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
+
 from services.orders.dead_letters import Reason
 from services.orders.entries import Entry
 from shared.errors import Unrecordable
@@ -52,7 +54,8 @@ def parse_entry(entry: Entry) -> Arrival:
     if payload is None:
         raise Unrecordable(Reason.MISSING_PAYLOAD, f"no field {PAYLOAD}")
     event = decode(payload)
-    return Arrival(entry, UUID(name.decode()), int(since), event, content_hash(event), payload.decode())
+    event_id = pgproto.UUID(name.decode())  # a UUID like any other, made and compared in C: a tenth of the time
+    return Arrival(entry, event_id, int(since), event, content_hash(event), payload.decode())
 
 
 def readable_event_id(entry: Entry) -> UUID | None:

@@ -155,7 +155,7 @@ async def _claim_ids(connection: AsyncConnection, arrivals: Sequence[Arrival]) -
     for arrival in arrivals:
         owners.setdefault(arrival.event_id, arrival.event.user_id)
     answer = await connection.execute(_CLAIM_IDS, {"event_ids": list(owners), "user_ids": list(owners.values())})
-    claimed = {event_id for (event_id,) in answer}
+    claimed = set(answer.scalars())
     if known := [event_id for event_id in owners if event_id not in claimed]:
         # a statement of its own: its snapshot sees the row of the transaction that the INSERT waited for
         owners |= {row.event_id: row.user_id for row in await connection.execute(_OWNERS, {"event_ids": known})}
@@ -210,7 +210,7 @@ async def _archive(
             "consumer": consumer,
         },
     )
-    new = {event_id for (event_id,) in answer}
+    new = set(answer.scalars())
     hashes = {event_id: first[event_id].content_hash for event_id in new}
     if known := {event_id: owner for event_id, owner in owners.items() if event_id not in new}:
         ids = {"event_ids": list(known), "user_ids": list(known.values())}

@@ -75,7 +75,7 @@ async def _take_statuses(connection: AsyncConnection, touched: Mapping[UUID, int
     inserted proves that no event of that order has been recorded yet.
     """
     answer = await connection.execute(_INSERT_STATUSES, {"order_ids": list(touched), "moments": list(touched.values())})
-    inserted = {order_id for (order_id,) in answer}
+    inserted = set(answer.scalars())
     others = [order_id for order_id in touched if order_id not in inserted]
     if others:
         await connection.execute(_LOCK_STATUSES, {"order_ids": others})
