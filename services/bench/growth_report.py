@@ -50,8 +50,9 @@ def render_growth(growth: Growth) -> str:
             "The first change of a page after a checkpoint writes the whole page to the WAL.\n\n"
             + markdown(("orders", "Postgres µs", "ms a batch of 500", "WAL B an order"), _after(growth.steps)),
             "## Reconcile\n\n"
+            "`peak`: the resident memory of the measuring process, all parts before included.\n\n"
             + markdown(
-                ("orders there", "compared", "s a million", "CPU own µs", "Postgres µs", "MiB", "count(*) s"),
+                ("orders there", "compared", "s a million", "CPU own µs", "Postgres µs", "peak MiB", "count(*) s"),
                 [row for step in growth.steps for row in _reconciled(step)],
             ),
             "## Tables and indexes, all partitions together, with 128 MB\n\n"
@@ -138,7 +139,7 @@ def _reconciled(step: Step) -> list[Sequence[str]]:
         (
             str(step.rows),
             f"{values['orders']:.0f}" + (" (all)" if values["is_whole"] else ""),
-            *(f"{values[name]:.0f}" for name in ("seconds", "consumer", "postgres", "memory")),
+            *(f"{values[name]:.0f}" for name in ("seconds", "consumer", "postgres", "peak")),
             f"{values['count_seconds']:.2f}" if "count_seconds" in values else "",
         )
         for values in step.reconciled

@@ -20,7 +20,7 @@ from typing import Any
 from services.bench.environment import describe_environment
 from services.bench.grow import CHUNK, ORDERS_OF_A_USER, FreshCheckouts, connect, grow, readers
 from services.bench.measure_reads import buffers_of_lists
-from services.bench.processes import cpu_seconds, memory_mib
+from services.bench.processes import cpu_seconds
 from services.bench.shoppers import Shoppers, prepare_shoppers
 from services.bench.table_sizes import Relation, read_relations
 from services.bench.world import Lent, World, open_world
@@ -329,7 +329,6 @@ async def _measure_reconcile(side: _Side, step: Step, say: Say) -> None:
                 "seconds": taken / orders * 1e6,
                 "consumer": (time.process_time() - own) / orders * 1e6,
                 "postgres": (cpu_seconds([side.postgres.pid]) - before) / orders * 1e6,
-                "memory": memory_mib([os.getpid()]),
                 "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
             step.reconciled.append(values)
