@@ -78,7 +78,7 @@ def test_the_admin_page_is_for_operators(new_shopper: NewShopper) -> None:
     answer = anna.page.goto(f"{anna.url}/admin")
     assert answer is not None
     assert answer.status == 403
-    expect(anna.page.get_by_text("Admin access required")).to_be_visible()
+    expect(anna.page.get_by_text("Operator access required")).to_be_visible()
     anna.add("3")
     anna.review()
     anna.confirm()
