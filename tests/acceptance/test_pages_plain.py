@@ -28,7 +28,9 @@ FAULTS = """() => {
   const levels = [...document.querySelectorAll('h1,h2,h3')].map((heading) => Number(heading.tagName[1]));
   levels.forEach((level, at) => { if (level > (levels[at - 1] ?? 0) + 1) found.push(`h${level} after too few`); });
   if (document.querySelector('[style], style, script:not([src]), [onclick]')) found.push('inline style or script');
-  if (document.documentElement.scrollWidth > innerWidth) found.push('wider than the screen');
+  if (document.documentElement.scrollWidth > innerWidth)
+    for (const part of document.body.querySelectorAll('*'))
+      if (part.getBoundingClientRect().right > innerWidth) found.push(`too wide: ${part.outerHTML.slice(0, 200)}`);
   return found;
 }"""
 VISITED = ["/", "/products", "/products?q=nothing", "/products/1", "/products/unknown", "/cart", "/sign-in", "/sign-up"]
