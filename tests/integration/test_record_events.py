@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.entries import Entry, moment
-from services.orders.record_events import BatchResult, record_batch
+from services.orders.record_events import BatchResult, record, record_batch
 from shared.events import Line, Status
 from tests.builders import HEADPHONES, MORNING, a_change, a_checkout, a_joined_key, an_entry
 
@@ -61,6 +61,15 @@ async def test_the_archive_holds_the_payload_byte_for_byte(engine: AsyncEngine) 
     await record_batch(engine, [entry], ME)
     [(payload,)] = await rows(engine, "SELECT payload::text FROM events")
     assert payload.encode() == entry.field("payload")
+
+
+async def test_no_order_reads_a_table_that_was_analyzed_while_it_was_small(engine: AsyncEngine) -> None:
+    scans = "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_xact_user_tables"
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE"))
+    async with engine.begin() as connection:
+        await record(connection, [an_entry(a_checkout(f"user_{number}")) for number in range(20)], ME)
+        assert (await connection.execute(text(scans))).scalar_one() == 0
 
 
 async def test_a_redelivered_batch_changes_nothing(engine: AsyncEngine) -> None:
