@@ -52,8 +52,8 @@ async def test_a_planted_pricing_bug_is_named_order_by_order(
 ) -> None:
     await a_busy_morning(engine, redis, settings)
     before = await checksum(engine, with_versions=True)
-    wrong = str(write_orders._INSERT_ORDERS).replace("SELECT * FROM unnest", "SELECT id, u, t + 1, s, m, p FROM unnest")
-    monkeypatch.setattr(write_orders, "_INSERT_ORDERS", text(wrong.rstrip() + " AS o (id, u, t, s, m, p)"))
+    right = str(write_orders._INSERT_ORDERS)
+    monkeypatch.setattr(write_orders, "_INSERT_ORDERS", text(right.replace("AS numeric)", "AS numeric) + 1")))
     report = await shadow_replay(engine, redis, source, ReplayRange(product="3"))
     assert (report.compared, report.differing) == (6, 6)
     assert report.differences[0] == {
@@ -96,7 +96,10 @@ async def test_an_order_that_the_present_code_would_refuse_is_named(
     engine: AsyncEngine, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await a_busy_morning(engine, redis, settings)
-    strict = str(write_orders._INSERT_ORDERS).rstrip() + " AS o (id, u, t, s, m, p) WHERE t / (t - 39.50) IS NOT NULL"
+    strict = (
+        str(write_orders._INSERT_ORDERS)
+        + " WHERE CAST(total AS numeric) / (CAST(total AS numeric) - 39.50) IS NOT NULL"
+    )
     monkeypatch.setattr(write_orders, "_INSERT_ORDERS", text(strict))
     report = await shadow_replay(engine, redis, Source.STREAM, ReplayRange(type="checkout.completed"))
     assert report.events["insert"] == 24
