@@ -16,7 +16,6 @@ from services.cli.demo_plan import Checkout, Protection
 TIMEOUT = 8  # seconds, as are the waits below: the first storefront's own
 WAITS = (0.3, 0.6)
 RETRIED = frozenset({429, 502, 503})
-UNKNOWN = frozenset({502, 503})  # the contract: done or not, send the same again
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,6 @@ class Answer:
     status: int
     order: Mapping[str, Any] | None
     error: str | None
-    was_lost: bool
-    """Whether an earlier attempt ended without an answer or with one that does not tell (502, 503): its 201 may have
-    been lost on the way."""
 
 
 class Shopper:
@@ -57,42 +53,41 @@ class Shopper:
             headers["Cookie"] = cookie
         body = {"total": float(checkout.total), "items": checkout.lines}
         submissions = (_send(client, "POST", "/api/orders", headers, body) for client in self._clients)
-        return [_answer(*sent) for sent in await asyncio.gather(*submissions)]
+        return [_answer(response) for response in await asyncio.gather(*submissions)]
 
     async def _fill_cart(self, lines: Sequence[Mapping[str, Any]]) -> str | Answer:
         """The Cookie header of a cart that holds `lines`, or the answer that says why there is none."""
-        response, was_lost = await _send(self._clients[0], "PUT", f"/api/cart/{uuid4()}", {}, {"items": lines})
+        response = await _send(self._clients[0], "PUT", f"/api/cart/{uuid4()}", {}, {"items": lines})
         if response is None or response.status_code != 200:
-            return _answer(response, was_lost)
+            return _answer(response)
         cookie = SimpleCookie(response.headers.get("Set-Cookie", ""))
         return "; ".join(f"{name}={morsel.value}" for name, morsel in cookie.items())
 
 
 async def _send(
     client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]
-) -> tuple[httpx.Response | None, bool]:
-    """The last answer, if any came, and whether an attempt ended without one that tells what was done."""
-    response, was_lost = None, False
+) -> httpx.Response | None:
+    """The last answer, if any came."""
+    response = None
     for wait in (*WAITS, None):
         try:
             response = await client.request(method, path, headers=headers, json=body)
         except httpx.TransportError:
-            response, was_lost = None, True
-        was_lost = was_lost or (response is not None and response.status_code in UNKNOWN)
+            response = None
         if wait is None or (response is not None and response.status_code not in RETRIED):
             break
         await asyncio.sleep(wait)
-    return response, was_lost
+    return response
 
 
-def _answer(response: httpx.Response | None, was_lost: bool) -> Answer:
+def _answer(response: httpx.Response | None) -> Answer:
     if response is None:
-        return Answer(0, None, "no answer", was_lost)
+        return Answer(0, None, "no answer")
     try:
         body = response.json()
     except ValueError:
         body = {"error": response.text[:200]}
-    return Answer(response.status_code, body.get("data"), body.get("error"), was_lost)
+    return Answer(response.status_code, body.get("data"), body.get("error"))
 
 
 def _no_cookies() -> CookieJar:

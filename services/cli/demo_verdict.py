@@ -42,6 +42,9 @@ class Verdict(BaseModel):
     doubled: int = 0
     duplicates: int = 0
     duplicates_answered_alike: int = 0
+    answered_without_201: int = 0
+    """Checkouts whose 201 reached nobody: a connection broke, at the client or between a process and Redis, and the
+    next attempt met the order that the first had made. Told, not judged: nobody outside can tell whether one broke."""
     total_submitted: Decimal = Decimal(0)
     total_recorded: Decimal = Decimal(0)
     total_of_items: Decimal = Decimal(0)
@@ -98,7 +101,7 @@ async def give_verdict(
 def _judge_answers(
     verdict: Verdict, checkouts: Sequence[Checkout], answers: Sequence[Sequence[Answer]], duplicates: int
 ) -> list[str]:
-    """Exactly one 201 a checkout (none only when an answer was lost on the way), all others 200 with its body."""
+    """At most one 201 a checkout, all others 200 with its body."""
     differences = []
     for checkout, given in zip(checkouts, answers, strict=True):
         good = [answer for answer in given if answer.status in (200, 201) and answer.order is not None]
@@ -112,8 +115,9 @@ def _judge_answers(
         verdict.duplicates += len(good) - 1
         verdict.duplicates_answered_alike += alike
         created = sum(answer.status == 201 for answer in good)
-        if created > 1 or (created == 0 and not any(answer.was_lost for answer in given)):
-            differences.append(f"{_name(checkout)}: {created} answers of 201, must be one")
+        verdict.answered_without_201 += created == 0
+        if created > 1:
+            differences.append(f"{_name(checkout)}: {created} answers of 201, must be one at most")
     return differences
 
 

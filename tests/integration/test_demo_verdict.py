@@ -51,7 +51,7 @@ async def record(connection: "asyncpg.Connection[asyncpg.Record]", plan: Sequenc
             )
         order = {"id": str(order_id), "total": float(checkout.total), "status": "processing"}
         late = {**order, "status": "paid"}
-        answers.append([Answer(200, late, None, False)] * DUPLICATES + [Answer(201, order, None, False)])
+        answers.append([Answer(200, late, None)] * DUPLICATES + [Answer(201, order, None)])
     return answers
 
 
@@ -65,6 +65,7 @@ async def test_one_row_one_201_and_equal_duplicates_are_good(
 
     assert verdict.differences == []
     assert (verdict.orders, verdict.users, verdict.duplicates_answered_alike) == (200, 100, 600)
+    assert verdict.answered_without_201 == 0
     assert verdict.total_recorded == verdict.total_of_items == verdict.total_submitted
     assert json.loads(verdict.model_dump_json())["is_good"] is True
 
@@ -117,8 +118,7 @@ async def test_every_fault_in_the_rows_is_named(
 @pytest.mark.parametrize(
     ("which", "changes", "difference"),
     [
-        (0, {"status": 201}, "2 answers of 201, must be one"),
-        (3, {"status": 200}, "0 answers of 201, must be one"),
+        (0, {"status": 201}, "2 answers of 201, must be one at most"),
         (1, {"order": {"id": "another", "total": 1}}, "duplicates answered alike: 11, must be 12"),
         (2, {"status": 503, "order": None, "error": "try again"}, "answered 503 try again"),
         (2, {"status": 0, "order": None, "error": "no answer"}, "answered 0 no answer"),
@@ -136,12 +136,30 @@ async def test_every_fault_in_the_answers_is_named(
     assert_named(verdict, difference)
 
 
-async def test_a_201_that_was_lost_on_the_way_is_no_fault(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def test_a_checkout_whose_201_reached_nobody_is_told_and_no_fault(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
     plan = plan_checkouts(4, CATALOG)
     answers = await record(connection, plan)
-    answers[1][3] = replace(answers[1][3], status=200, was_lost=True)
+    answers[1][3] = replace(answers[1][3], status=200)
 
-    assert (await give_verdict(connection, plan, answers, DUPLICATES)).is_good
+    verdict = await give_verdict(connection, plan, answers, DUPLICATES)
+
+    assert (verdict.differences, verdict.answered_without_201) == ([], 1)
+
+
+async def test_without_its_201_every_submission_must_still_be_answered_with_one_order(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    plan = plan_checkouts(4, CATALOG)
+    answers = await record(connection, plan)
+    answers[1][3] = replace(answers[1][3], status=200)
+    answers[1][0] = replace(answers[1][0], order=answers[2][3].order)
+
+    verdict = await give_verdict(connection, plan, answers, DUPLICATES)
+
+    assert_named(verdict, "duplicates answered alike: ")
+    assert_named(verdict, "is recorded as")
 
 
 def assert_named(verdict: Verdict, difference: str) -> None:

@@ -24,13 +24,11 @@ def fill_cart(client: Any, session: str, items: list[dict[str, Any]]) -> str | N
 
 def attempt(client: Any, checkout: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     """POST /api/orders, again while it may help: what the shopper gets in the end."""
-    was_lost = False
     body = {"items": checkout["items"], "total": checkout["total"]}
     sent = {**headers, "Authorization": f"Bearer {checkout['token']}"}
     answer: Any = None
     for wait in (*WAITS, None):
         answer = client.post("/api/orders", json=body, headers=sent)
-        was_lost = was_lost or answer.status_code == 0
         if answer.status_code not in RETRIED or wait is None:
             break
         gevent.sleep(wait)
@@ -42,5 +40,4 @@ def attempt(client: Any, checkout: dict[str, Any], headers: dict[str, str]) -> d
         "status": answer.status_code,
         "order": read.get("data"),
         "error": read.get("error"),
-        "was_lost": was_lost,
     }
