@@ -24,6 +24,7 @@ from shared.postgres import connect_postgres
 from shared.redis import connect_redis
 from shared.settings import AofPolicy, Settings
 from tests.servers import RunningServer, Servers, answers_postgres, answers_redis
+from tests.stripe_fake import FakeStripe, open_stripe
 
 
 @pytest.hookimpl(wrapper=True)
@@ -107,3 +108,10 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     engine = connect_postgres(settings, "test")
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def stripe() -> Iterator[FakeStripe]:
+    """Stripe's fake, one for a module's tests."""
+    with open_stripe() as stripe:
+        yield stripe

@@ -1,19 +1,13 @@
 """Paying by card: the review page leads to Stripe, and who comes back sees the order, or that it is on its way."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from shared.settings import Settings
 from tests.acceptance.test_pages_forms import Browser, opened
-from tests.stripe_fake import FakeStripe, open_stripe, signed
-
-
-@pytest.fixture(scope="module")
-def stripe() -> Iterator[FakeStripe]:
-    with open_stripe() as stripe:
-        yield stripe
+from tests.stripe_fake import FakeStripe, signed
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A payment session is a name of its checkout: whoever comes first, POST, session or payment, there is one order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,30 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.orders.reload_names import reload_names
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM
-from tests.payments import PaidShop, Recorder, open_paid_shop, open_recorder
-from tests.stripe_fake import FakeStripe, open_stripe
+from tests.payments import PaidShop, Recorder
+from tests.stripe_fake import FakeStripe
 
 HEADPHONES = {"1": 1}
 PADS = {"3": 2}
-
-
-@pytest.fixture(scope="module")
-def stripe() -> Iterator[FakeStripe]:
-    with open_stripe() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-async def shop(settings: Settings, stripe: FakeStripe) -> AsyncIterator[PaidShop]:
-    stripe.outage = None
-    async with open_paid_shop(settings, stripe) as shop:
-        yield shop
-
-
-@pytest.fixture
-async def recorder(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Recorder]:
-    async with open_recorder(engine, settings) as recorder:
-        yield recorder
 
 
 async def fill(shop: PaidShop, items: dict[str, int], session: str | None = None) -> str:

@@ -2,41 +2,21 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.checkout.app import build
 from shared.settings import Settings
 from shared.streams import STREAM
-from tests.payments import PaidShop, Recorder, open_paid_shop, open_recorder
-from tests.stripe_fake import FakeStripe, event_body, open_stripe, signed
+from tests.payments import PaidShop, Recorder, open_paid_shop
+from tests.stripe_fake import FakeStripe, event_body, signed
 
 HEADPHONES = {"1": 1}
-
-
-@pytest.fixture(scope="module")
-def stripe() -> Iterator[FakeStripe]:
-    with open_stripe() as stripe:
-        yield stripe
-
-
-@pytest.fixture
-async def shop(settings: Settings, stripe: FakeStripe) -> AsyncIterator[PaidShop]:
-    stripe.outage = None
-    async with open_paid_shop(settings, stripe) as shop:
-        yield shop
-
-
-@pytest.fixture
-async def recorder(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Recorder]:
-    async with open_recorder(engine, settings) as recorder:
-        yield recorder
 
 
 async def test_without_secrets_both_doors_are_closed(settings: Settings) -> None:

@@ -1,0 +1,25 @@
+"""Fixtures of tests about payments: the composed shop that is paid at Stripe's fake, and its consumer by hand."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.settings import Settings
+from tests.payments import PaidShop, Recorder, open_paid_shop, open_recorder
+from tests.stripe_fake import FakeStripe
+
+
+@pytest.fixture
+async def shop(settings: Settings, stripe: FakeStripe) -> AsyncIterator[PaidShop]:
+    """The running shop."""
+    stripe.outage = None
+    async with open_paid_shop(settings, stripe) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def recorder(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Recorder]:
+    """Its consumer, which takes a step when it is told to."""
+    async with open_recorder(engine, settings) as recorder:
+        yield recorder
