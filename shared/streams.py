@@ -20,6 +20,12 @@ INTAKE_PAUSED = f"till:{PARTITION}:intake-paused"
 LONE_ATTEMPTS = f"till:{PARTITION}:lone-attempts"
 """Hash entry id -> times that entry was tried alone. Survives the consumer that it kills."""
 
+DUPLICATES = f"till:{PARTITION}:duplicates"
+"""Hash kind of name -> submissions answered with an order that was known, over all processes, since Redis began."""
+
+NAME_KINDS = ("key", "cart", "window", "payment")
+"""By which name an order can be known."""
+
 EVENT_ID, PAYLOAD, ACCEPTED_AT = "event_id", "payload", "accepted_at"
 """The fields of an entry: UUID text, event JSON, Redis TIME of the acceptance in milliseconds."""
 

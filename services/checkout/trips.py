@@ -12,7 +12,7 @@ from services.checkout.submission import Reserve, Settle
 from shared.events import CheckoutCompleted, KeyJoined, encode, event_id_of
 from shared.redis import Script
 from shared.settings import Settings
-from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, overlay_key
+from shared.streams import DUPLICATES, NAMES_LOADED, STREAM, name_key, order_key, overlay_key
 from shared.tracing import traceparent
 
 _ACCEPT = Script("services.checkout", "accept_order.lua")
@@ -86,7 +86,7 @@ async def meet_order(
 ) -> list[bytes | None]:
     """What meet_order.lua reads of the order's record; a submission is counted as its duplicate."""
     args = [known_by, learnt.print, str(learnt.own_key or ""), "" if is_submission else "1"]
-    return list(await _MEET.run(redis, [order_key(order_id)], args))
+    return list(await _MEET.run(redis, [order_key(order_id), DUPLICATES], args))
 
 
 async def join_key(redis: Redis, settings: Settings, learnt: Learnt, order_id: UUID) -> bool:

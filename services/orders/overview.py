@@ -5,7 +5,7 @@ What cannot be known is None, never 0; a server that is away is `down`, and what
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -22,8 +22,8 @@ from services.orders.pause import read_pause
 from services.orders.tables import dead_letters
 from shared.errors import Unavailable
 from shared.postgres import postgres_or_unavailable
-from shared.redis import redis_or_unavailable
-from shared.streams import GROUP, STREAM
+from shared.redis import hash_fields, redis_or_unavailable
+from shared.streams import DUPLICATES, GROUP, NAME_KINDS, STREAM
 
 KEPT = timedelta(minutes=5)
 TREND_OVER = timedelta(seconds=10)
@@ -35,13 +35,18 @@ Reach = Literal["ok", "down"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One moment (`at`: seconds since 1970). Rates are entries a second since the sample before."""
+    """One moment (`at`: seconds since 1970). Rates are entries, or duplicates, a second since the sample before.
+
+    `duplicates` are those suppressed since Redis began, by the kind of name that they were known by.
+    """
 
     at: float
     redis: Reach = "down"
     postgres: Reach = "down"
     accepted_per_second: float | None = None
     recorded_per_second: float | None = None
+    duplicates: Mapping[str, int] | None = None
+    duplicates_per_second: Mapping[str, float] | None = None
     lag_entries: int | None = None
     lag_seconds: float | None = None
     lag_trend: float | None = None
@@ -99,6 +104,7 @@ class Overview:
         sample = replace(
             sample,
             redis="ok",
+            duplicates=await _read_duplicates(self._redis),
             stream_length=look.length,
             paused=await read_pause(self._redis),
             overlay=await self._overlay.count(self._redis),
@@ -123,6 +129,11 @@ class Overview:
         return await count_after(self._redis, before[1].encode())
 
 
+async def _read_duplicates(redis: "Redis") -> Mapping[str, int]:
+    counts = await hash_fields(redis, DUPLICATES, *NAME_KINDS)
+    return {kind: int(count or 0) for kind, count in zip(NAME_KINDS, counts, strict=True)}
+
+
 _BURIED = sa.select(sa.func.count()).select_from(dead_letters).where(dead_letters.c.state == State.BURIED)
 
 
@@ -143,8 +154,17 @@ def _with_rates(sample: Sample, before: Sequence[Sample], written: int | None) -
         sample,
         accepted_per_second=round(written / seconds, 2) if is_written_known else None,  # type: ignore[operator]
         recorded_per_second=round(acked / seconds, 2) if acked is not None and acked >= 0 else None,
+        duplicates_per_second=_duplicate_rates(sample, before[-1], seconds),
         lag_trend=_trend(sample, before),
     )
+
+
+def _duplicate_rates(sample: Sample, before: Sample, seconds: float) -> Mapping[str, float] | None:
+    """By kind of name; None when Redis has begun anew."""
+    if sample.duplicates is None or before.duplicates is None:
+        return None
+    counted = {kind: count - before.duplicates[kind] for kind, count in sample.duplicates.items()}
+    return None if min(counted.values()) < 0 else {kind: round(count / seconds, 2) for kind, count in counted.items()}
 
 
 def _trend(sample: Sample, before: Sequence[Sample]) -> float | None:

@@ -10,6 +10,7 @@ from services.storefront.console_words import by_name
 from services.storefront.pages import go_to
 from shared.errors import ApiError
 from shared.events import Status
+from shared.streams import NAME_KINDS
 
 RANGE = ("first", "last", "from", "to", "user", "order", "event", "product", "type")
 EVENT_TYPES = ("checkout.completed", "checkout.key_joined", "order.status_changed")
@@ -23,7 +24,7 @@ async def overview(request: Request) -> Response:
     """What is going on; live where scripts run."""
     visit = await enter(request)
     found = (await visit.call("GET", f"{OPERATIONS}/overview")).data
-    return console_page(visit, "overview.html", now=found["now"], samples=found["samples"][::-1])
+    return console_page(visit, "overview.html", now=found["now"], samples=found["samples"][::-1], kinds=NAME_KINDS)
 
 
 @router.post("/resume")

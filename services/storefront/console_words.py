@@ -39,6 +39,11 @@ def rate(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.1f}".replace(",", "\u202f")
 
 
+def total(numbers: Mapping[str, float] | None) -> float | None:
+    """Of all kinds; unknown stays unknown."""
+    return None if numbers is None else sum(numbers.values())
+
+
 def seconds(number: float | None) -> str:
     """A duration, as exact as anybody reads it."""
     if number is None:

@@ -14,13 +14,15 @@ from services.orders.claims import ensure_group
 from services.orders.overview import Overview
 from services.orders.overview_routes import MAX_WATCHERS, Watch, _events
 from services.orders.reconcile_runs import open_run
+from services.orders.reload_names import reload_names
 from shared.auth import Role
 from shared.issuer import issue_development_token
 from shared.settings import Settings
-from shared.streams import GROUP, INTAKE_PAUSED, PARTITION, STREAM
+from shared.streams import DUPLICATES, GROUP, INTAKE_PAUSED, NAME_KINDS, PARTITION, STREAM
 from tests.integration.operators import consume, rows
 from tests.integration.orders_stage import a_checkout, accept, serving, signed_in
 from tests.servers import Servers
+from tests.shop import open_shop
 from tests.waiting import until
 
 BASE = "/api/admin/operations"
@@ -83,6 +85,36 @@ async def test_what_nobody_can_know_is_unknown_and_never_zero(
     assert (back.redis, back.accepted_per_second) == ("ok", None)
     await redis.xgroup_destroy(STREAM, GROUP)
     assert (await overview.look()).recorded_per_second is None
+
+
+async def test_suppressed_duplicates_are_counted_over_all_processes_by_the_name_they_were_known_by(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    overview = Overview(redis, engine)
+    before = await overview.look()
+    none = dict.fromkeys(NAME_KINDS, 0)
+    assert (before.duplicates, before.duplicates_per_second) == (none, None)
+    statuses = []
+    for _process in range(2):
+        async with open_shop(settings) as shop:
+            cart = await shop.fill({"2": 1}, "6f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f")
+            for _click in range(2):
+                statuses.append((await shop.order("anna", {"1": 1}, idempotency_key="anna-buys")).status_code)
+            statuses.append((await shop.order("anna", {"1": 1}, x_cart_session=cart)).status_code)
+            statuses.append((await shop.order("bert", {"2": 1}, x_cart_session=cart)).status_code)
+            statuses.append((await shop.order("anna", {"3": 1}, idempotency_key="anna-buys")).status_code)
+    assert statuses == [201, 200, 200, 201, 422, 200, 200, 200, 200, 422]
+    known = none | {"key": 3, "window": 2, "cart": 1}
+    after = await overview.look()
+    assert after.duplicates == known
+    assert after.duplicates_per_second is not None
+    seconds = after.at - before.at
+    assert {kind: round(rate * seconds) for kind, rate in after.duplicates_per_second.items()} == known
+    await consume(engine, redis, settings)
+    await reload_names(engine, redis, settings)
+    assert (await overview.look()).duplicates == known, "names that come back from the archive are no duplicates"
+    await redis.delete(DUPLICATES)
+    assert (await overview.look()).duplicates_per_second is None, "Redis began anew: no rate is negative"
 
 
 async def test_watchers_share_one_sample_and_are_never_too_many(settings: Settings, engine: AsyncEngine) -> None:

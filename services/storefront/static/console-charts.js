@@ -32,9 +32,18 @@ function trend(value) {
   return `${value > 0 ? "growing" : "falling"} by ${Math.abs(value).toFixed(1)} a second`;
 }
 
+/** What `sample` tells under `name`; a dot leads into it. */
+const told = (sample, name) => name.split(".").reduce((value, part) => value?.[part] ?? null, sample);
+const total = (numbers) => (numbers === null ? null : Object.values(numbers).reduce((sum, number) => sum + number, 0));
+
 const WORDS = {
   accepted_per_second: rate,
   recorded_per_second: rate,
+  duplicates: (value) => count(total(value)),
+  "duplicates_per_second.key": rate,
+  "duplicates_per_second.cart": rate,
+  "duplicates_per_second.window": rate,
+  "duplicates_per_second.payment": rate,
   lag_entries: count,
   lag_seconds: duration,
   lag_trend: trend,
@@ -70,8 +79,9 @@ function showRows() {
   const rows = samples.slice(-ROWS).reverse().map((sample) => {
     const row = document.createElement("tr");
     const time = new Date(sample.at * 1000).toISOString().slice(11, 19);
-    const cells = [time, rate(sample.accepted_per_second), rate(sample.recorded_per_second), count(sample.lag_entries),
-      rate(sample.lag_seconds), count(sample.pending), count(sample.dead_letters)];
+    const kinds = ["key", "cart", "window", "payment"].map((kind) => told(sample, `duplicates_per_second.${kind}`));
+    const cells = [time, rate(sample.accepted_per_second), rate(sample.recorded_per_second), ...kinds.map(rate),
+      count(sample.lag_entries), rate(sample.lag_seconds), count(sample.pending), count(sample.dead_letters)];
     cells.forEach((text, at) => {
       const cell = document.createElement("td");
       if (at) cell.className = "num";
@@ -101,7 +111,7 @@ function runsOf(name) {
   const runs = [];
   let last = -Infinity;
   for (const sample of samples) {
-    if (sample[name] === null) { last = -Infinity; continue; }
+    if (told(sample, name) === null) { last = -Infinity; continue; }
     if (sample.at - last > GAP) runs.push([]);
     runs.at(-1).push(sample);
     last = sample.at;
@@ -116,7 +126,7 @@ function draw(svg, pointedAt = null) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const [left, right, top, bottom] = [46, 8, 8, 20];
   const now = samples.at(-1)?.at ?? Date.now() / 1000;
-  const most = roundUp(Math.max(...samples.flatMap((sample) => names.map((name) => sample[name] ?? 0)), 1));
+  const most = roundUp(Math.max(...samples.flatMap((sample) => names.map((name) => told(sample, name) ?? 0)), 1));
   const span = Math.min(LONGEST, Math.max(SHORTEST, 60 * Math.ceil((now - (samples[0]?.at ?? now)) / 60)));
   const x = (at) => left + (1 - (now - at) / span) * (width - left - right);
   const y = (value) => top + (1 - value / most) * (height - top - bottom);
@@ -133,7 +143,7 @@ function draw(svg, pointedAt = null) {
   names.forEach((name, index) => {
     const letter = svg.closest(".chart").querySelector(`[data-legend="${name}"]`).closest("li").className.at(-1);
     for (const run of runsOf(name)) {
-      const points = run.map((sample) => `${x(sample.at).toFixed(1)},${y(sample[name]).toFixed(1)}`);
+      const points = run.map((sample) => `${x(sample.at).toFixed(1)},${y(told(sample, name)).toFixed(1)}`);
       const line = points.length > 1 ? `M${points.join("L")}` : `M${points[0]}h1`;
       if (index === 0 && points.length > 1) {
         parts.push(element("path", { class: `fill-${letter}`, d: `${line}V${y(0)}H${x(run[0].at).toFixed(1)}Z` }));
@@ -150,7 +160,7 @@ function draw(svg, pointedAt = null) {
   svg.replaceChildren(...parts);
   for (const name of names) {
     const legend = svg.closest(".chart").querySelector(`[data-legend="${name}"]`);
-    legend.textContent = shown ? WORDS[name](shown[name], shown) : UNKNOWN;
+    legend.textContent = shown ? WORDS[name](told(shown, name), shown) : UNKNOWN;
   }
 }
 
