@@ -20,14 +20,18 @@ class PutCart:
 
 
 @dataclass(frozen=True)
-class Submit:
-    """POST /api/orders. `session` with `generation` None is the bare cookie; `session` None names no cart."""
+class Checkout:
+    """What is bought. `session` with `generation` None is the bare cookie; `session` None names no cart."""
 
     user: str
     items: Items
     key: str | None = None
     session: str | None = None
     generation: str | None = None
+
+
+class Submit(Checkout):
+    """POST /api/orders."""
 
 
 @dataclass(frozen=True)

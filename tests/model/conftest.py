@@ -51,13 +51,8 @@ async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def quick_redis(settings: Settings) -> AsyncIterator[Redis]:
     """The clean Redis."""
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(), single_connection_client=True, protocol=2, socket_timeout=30
-    )
-    await redis.config_set("appendfsync", "no")
-    yield redis
-    await redis.config_set("appendfsync", AofPolicy.ALWAYS)
-    await redis.aclose()
+    async with connect_quickly(settings) as redis:
+        yield redis
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from tests.model.checkout_model import CartName, CheckoutModel
 SLACK = 10_000  # ms that a history itself may take
 
 _Real = TypeVar("_Real")
+_Name = TypeVar("_Name")
 
 
 class Disagreement(Exception):
@@ -64,21 +65,21 @@ class Judge:
                 put = self.model.put(session, items, if_match=self._version(if_match))
                 if not is_lost:
                     assert isinstance(answer, PutSeen)
-                    _same(call, answer.outcome, put.outcome)
+                    same(call, answer.outcome, put.outcome)
                     self._same_generation(call, answer.generation, put.generation)
             case Submit(user, items, key, session, generation), _:
                 cart = None if session is None else CartName(session, self._generation(generation))
                 told = self.model.submit(user, items, key=key, cart=cart)
                 if not is_lost:
                     assert isinstance(answer, SubmitSeen)
-                    _same(call, answer.outcome, told.outcome)
-                    _bind(call, self.orders, answer.order_id, told.order)
+                    same(call, answer.outcome, told.outcome)
+                    bind(call, self.orders, answer.order_id, told.order)
             case Move(user, order_id, to), _:
                 move = self.model.cancel if to == "cancelled" else self.model.pay
                 status = move(user, self.orders.get(order_id, len(self.model.orders)))
                 if not is_lost:
                     assert isinstance(answer, MoveSeen)
-                    _same(call, answer.status, status)
+                    same(call, answer.status, status)
             case ReadCart(session), CartSeen() as seen:
                 self._compare_cart(call, session, seen)
             case ReadLife(session), LifeSeen(left):
@@ -94,14 +95,14 @@ class Judge:
 
     def _compare_cart(self, call: Call, session: str, seen: CartSeen) -> None:
         cart = self.model.cart(session)
-        _same(call, seen.items, cart.items)
-        _same(call, seen.version, cart.version)
-        _same(call, seen.has_checked_out, cart.has_checked_out)
+        same(call, seen.items, cart.items)
+        same(call, seen.version, cart.version)
+        same(call, seen.has_checked_out, cart.has_checked_out)
         self._same_generation(call, seen.generation, cart.generation)
-        _same(call, len(seen.bought), len(cart.bought))
+        same(call, len(seen.bought), len(cart.bought))
         for (user, items, order_id), bought in zip(seen.bought, cart.bought, strict=True):
-            _same(call, (user, items), (user_digest(bought.user), bought.items))
-            _bind(call, self.orders, order_id, bought.order)
+            same(call, (user, items), (user_digest(bought.user), bought.items))
+            bind(call, self.orders, order_id, bought.order)
 
     def _compare_orders(self, call: Call, users: tuple[str, ...], seen: tuple[OrderSeen, ...]) -> None:
         for order in seen:
@@ -120,14 +121,14 @@ class Judge:
                     raise Disagreement(f"{call}: {order} should not be")
                 self.orders[order.order_id] = number
             own = self.model.orders[number]
-            _same(call, order[1:], (own.user, own.items, own.status, own.key is not None))
-        _same(call, len(seen), sum(order.user in users for order in self.model.orders))
+            same(call, order[1:], (own.user, own.items, own.status, own.key is not None))
+        same(call, len(seen), sum(order.user in users for order in self.model.orders))
 
     def _same_generation(self, call: Call, real: str | None, number: int | None) -> None:
         if real is None or number is None:
-            _same(call, real, number)
+            same(call, real, number)
         else:
-            _bind(call, self.generations, real, number)
+            bind(call, self.generations, real, number)
 
     def _generation(self, real: str | None) -> int | None:
         if real is None:
@@ -143,14 +144,15 @@ class Judge:
         return self._generation(None if generation == "0" else generation), int(version)
 
 
-def _same(call: Call, seen: object, expected: object) -> None:
+def same(call: object, seen: object, expected: object) -> None:
+    """Raises when the shop's answer is not the model's."""
     if seen != expected:
         raise Disagreement(f"{call}: the shop says {seen}, the model {expected}")
 
 
-def _bind(call: Call, known: dict[_Real, int], real: _Real, number: int) -> None:
-    """`real` stands for `number` from now on; raises when one of the two stands for something else already."""
-    if real not in known and number not in known.values():
-        known[real] = number
-    elif known.get(real) != number:
-        raise Disagreement(f"{call}: the shop says {real}, which is {known.get(real)}; the model says {number}")
+def bind(call: object, known: dict[_Real, _Name], real: _Real, name: _Name) -> None:
+    """`real` stands for `name` from now on; raises when one of the two stands for something else already."""
+    if real not in known and name not in known.values():
+        known[real] = name
+    elif known.get(real) != name:
+        raise Disagreement(f"{call}: the shop says {real}, which is {known.get(real)}; the model says {name}")

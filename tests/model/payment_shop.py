@@ -5,32 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.cart.model import CartName as RealCartName
-from services.checkout.open_session import KeyReused, Moved, Opened, open_session
+from services.checkout.open_session import Moved, Opened, open_session
 from services.checkout.payment_metadata import read_metadata, write_metadata
-from services.checkout.pricing import price_lines
 from services.checkout.settle_payment import Settled, settle_payment
 from services.checkout.stripe_sessions import StripeSession
 from services.checkout.stripe_webhook import Paid
-from services.checkout.submission import Submission
+from services.checkout.submission import KeyReused
 from shared.events import CheckoutCompleted
 from shared.streams import order_key
-from tests.model.calls import Move, PutCart, Submit, Wait
-from tests.model.checkout_model import CartName, Items
-from tests.model.judge import Disagreement
+from tests.model.calls import Checkout, Move, PutCart, Submit, Wait
+from tests.model.checkout_model import CartName
+from tests.model.judge import bind, same
 from tests.model.payment_model import Name, PaymentModel
-from tests.model.real_driver import RealDriver, _catalog, cart_items, total_of
+from tests.model.real_driver import RealDriver, packaged_catalog, submission_of
 
 
-@dataclass(frozen=True)
-class Open:
+class Open(Checkout):
     """POST /api/checkout/sessions."""
-
-    user: str
-    items: Items
-    key: str | None = None
-    session: str | None = None
-    generation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,7 @@ class PaymentDriver(RealDriver):
                 return await self._open(call)
             case Pay(payment):
                 content = Paid(payment, read_metadata(self.till.metadata[payment]), "")
-                settled = await settle_payment(self.redis, self._settings, _catalog(), content)
+                settled = await settle_payment(self.redis, self._settings, packaged_catalog(), content)
                 return PaySeen(settled.word if isinstance(settled, Settled) else settled.reason)
             case _:
                 return await super().make(call)
@@ -99,10 +90,7 @@ class PaymentDriver(RealDriver):
                 await self.redis.hincrby(key, "session_until", -ms)
 
     async def _open(self, call: Open) -> OpenSeen:
-        items, total = cart_items(call.items), total_of(call.items)
-        cart = None if call.session is None else RealCartName(call.session, call.generation)
-        submission = Submission(call.user, items, total, call.key, cart)
-        lines = price_lines(_catalog(), items, total)
+        submission, lines = submission_of(call)
         match await open_session(self.redis, self._settings, self.till, submission, lines):  # type: ignore[arg-type]
             case Opened(order_id, payment, _, _):
                 return OpenSeen("opened", order_id, payment)
@@ -131,26 +119,27 @@ class PaymentJudge:
         match call:
             case Submit(user, items, key, session, generation):
                 told = self.model.place(user, items, key, self._cart(session, generation))
-                _same(call, answer.outcome, told.outcome)
-                self._bind(call, self.orders, answer.order_id, told.order)
+                same(call, answer.outcome, told.outcome)
+                bind(call, self.orders, answer.order_id, told.order)
             case Open(user, items, key, session, generation):
                 opened = self.model.open(user, items, key, self._cart(session, generation))
-                _same(call, answer.outcome, opened.outcome)
-                self._bind(call, self.orders, answer.order_id, opened.order)
-                _same(call, answer.payment is None, opened.session is None)
-                if answer.payment is not None:
-                    self._bind(call, self.payments, answer.payment, opened.session)
+                same(call, answer.outcome, opened.outcome)
+                bind(call, self.orders, answer.order_id, opened.order)
+                same(call, answer.payment is None, opened.session is None)
+                if opened.session is not None:
+                    bind(call, self.payments, answer.payment, opened.session)
             case Pay(payment):
-                _same(call, answer.outcome, self.model.settle(self.payments[payment]))
+                same(call, answer.outcome, self.model.settle(self.payments[payment]))
             case PutCart(session, items):
                 put = self.model.put(session, items)
-                _same(call, answer.outcome, put.outcome)
-                if answer.generation is not None:
-                    self._bind(call, self.generations, answer.generation, put.generation)
+                same(call, answer.outcome, put.outcome)
+                same(call, answer.generation is None, put.generation is None)
+                if put.generation is not None:
+                    bind(call, self.generations, answer.generation, put.generation)
             case Move(user, order_id, to):
                 number = self.model.ids.get(self.orders.get(order_id, ()), len(self.model.orders))
                 move = self.model.cancel if to == "cancelled" else self.model.pay
-                _same(call, answer.status, move(user, number))
+                same(call, answer.status, move(user, number))
             case Wait(ms):
                 self.model.now += ms
             case _:
@@ -160,14 +149,3 @@ class PaymentJudge:
         if session is None:
             return None
         return CartName(session, None if generation is None else self.generations[generation])
-
-    def _bind(self, call: Any, known: dict[Any, Any], real: Any, named: Any) -> None:
-        if real not in known and named not in known.values():
-            known[real] = named
-        elif known.get(real) != named:
-            raise Disagreement(f"{call}: the shop says {real}, which is {known.get(real)}; the model says {named}")
-
-
-def _same(call: Any, seen: object, expected: object) -> None:
-    if seen != expected:
-        raise Disagreement(f"{call}: the shop says {seen}, the model {expected}")

@@ -21,13 +21,14 @@ from services.checkout.accept_order import accept_order
 from services.checkout.pricing import price_lines
 from services.checkout.submission import Accepted, KeyReused, Replayed, Submission
 from services.orders.change_status import Unknown, change_status
-from shared.events import CheckoutCompleted, Status, decode
+from shared.events import CheckoutCompleted, Line, Status, decode
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, order_key
 from tests.model.calls import (
     Answer,
     Call,
     CartSeen,
+    Checkout,
     LifeSeen,
     Move,
     MoveSeen,
@@ -149,12 +150,7 @@ class RealDriver:
         return PutSeen(_OUTCOMES[type(outcome)], outcome.cart.generation or None, outcome.cart.etag)
 
     async def _submit(self, call: Submit) -> SubmitSeen:
-        items = cart_items(call.items)
-        total = total_of(call.items)
-        cart = None if call.session is None else CartName(call.session, call.generation)
-        submission = Submission(call.user, items, total, call.key, cart)
-        lines = price_lines(_catalog(), items, total)
-        match await accept_order(self.redis, self._settings, submission, lines):
+        match await accept_order(self.redis, self._settings, *submission_of(call)):
             case Accepted(order):
                 return SubmitSeen("accepted", UUID(order["id"]))
             case Replayed(order):
@@ -203,13 +199,21 @@ def _older(purchases: bytes, ms: int) -> str:
 
 
 @cache
-def _catalog() -> Catalog:
+def packaged_catalog() -> Catalog:
+    """What the shop sells."""
     return load_catalog(Settings(catalog=None))
+
+
+def submission_of(call: Checkout) -> tuple[Submission, tuple[Line, ...]]:
+    """`call` as the shop reads it, and its priced lines."""
+    items, total = cart_items(call.items), total_of(call.items)
+    cart = None if call.session is None else CartName(call.session, call.generation)
+    return Submission(call.user, items, total, call.key, cart), price_lines(packaged_catalog(), items, total)
 
 
 def total_of(items: Items) -> Decimal:
     """What `items` cost in the packaged catalogue."""
-    products = ((_catalog().get(product), quantity) for product, quantity in items)
+    products = ((packaged_catalog().get(product), quantity) for product, quantity in items)
     return sum((product.price * quantity for product, quantity in products if product), Decimal(0))
 
 
