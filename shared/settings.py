@@ -87,11 +87,11 @@ class Settings(BaseSettings):
         """Lists are comma separated in the environment."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("stripe_secret_key", "stripe_webhook_secret", mode="before")
+    @field_validator("stripe_secret_key", "stripe_webhook_secret", "pay_by_card", mode="before")
     @classmethod
     def empty_is_none(cls, value: object) -> object:
         """An empty variable is one that is not set."""
-        return value or None
+        return None if value == "" else value
 
     @property
     def leads_to_stripe(self) -> bool:

@@ -163,6 +163,26 @@ def test_names_ports_and_settings_are_those_of_the_code_and_of_compose(overlay: 
     assert find(overlay, "ConfigMap", "gateway-files")["data"]["nginx.conf"] == (ROOT / "deploy/nginx.conf").read_text()
 
 
+def named_in(one: Document, word: str) -> set[str]:
+    """The variables of a container with `word` in their names."""
+    return {variable["name"] for variable in one.get("env", ()) if word in variable["name"]}
+
+
+@pytest.mark.parametrize(("overlay", "takes_cards"), [("production", True), ("local", False)])
+def test_stripe_s_secrets_go_to_the_checkout_alone_and_the_storefront_leads_there_where_it_has_them(
+    overlay: str, takes_cards: bool
+) -> None:
+    given = {name: named_in(one, "STRIPE") for name, one in containers(overlay)}
+    assert {name for name, variables in given.items() if variables} == ({"checkout"} if takes_cards else set())
+    told = {name for name, one in containers(overlay) if named_in(one, "PAY_BY_CARD")}
+    assert told == ({"storefront"} if takes_cards else set())
+    assert not [
+        name for name in find(overlay, "ConfigMap", "settings")["data"] if re.search("STRIPE|PAY_BY_CARD", name)
+    ]
+    if takes_cards:
+        assert {"TILLROLL_STRIPE_SECRET_KEY", "TILLROLL_STRIPE_WEBHOOK_SECRET"} <= given["checkout"]
+
+
 def secrets_named(overlay: str) -> set[str]:
     """Every Secret that some object refers to."""
     text = json.dumps(rendered(overlay))

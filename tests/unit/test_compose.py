@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from services.cli.serve import Process
 from shared.settings import Settings
@@ -97,6 +98,26 @@ def test_production_starts_with_no_secret_that_stands_in_a_file() -> None:
     assert {
         name for name in OURS if PRODUCTION["services"][name]["environment"]["TILLROLL_MODE"] != "production"
     } == set()
+
+
+def test_stripe_s_secrets_go_to_the_checkout_alone_and_the_storefront_learns_no_more_than_that_they_are_there() -> None:
+    given = {name: {one for one in variables_of(name) if "STRIPE" in one} for name in SERVICES}
+    assert {name for name, variables in given.items() if variables} == {"checkout"}
+    assert {"TILLROLL_STRIPE_SECRET_KEY", "TILLROLL_STRIPE_WEBHOOK_SECRET"} <= given["checkout"]
+    assert {variables_of("checkout")[variable] for variable in given["checkout"]} == {None}, "passed on, never chosen"
+    told = {name: variables_of(name).get("TILLROLL_PAY_BY_CARD") for name in OURS}
+    assert {name: value for name, value in told.items() if value} == {
+        "storefront": "${TILLROLL_STRIPE_SECRET_KEY:+true}"
+    }
+
+
+@pytest.mark.parametrize(("value", "leads"), [("true", True), ("", False), ("false", False)])
+def test_a_storefront_leads_to_stripe_where_it_is_told_so_and_an_empty_word_is_none(
+    monkeypatch: pytest.MonkeyPatch, value: str, leads: bool
+) -> None:
+    monkeypatch.setenv("TILLROLL_PAY_BY_CARD", value)
+    assert Settings().leads_to_stripe is leads
+    assert Settings(pay_by_card=False, stripe_secret_key=SecretStr("sk_test_1")).leads_to_stripe is False
 
 
 @pytest.mark.parametrize("script", ["gateway.sh", "redis/redis.sh", "try-compose"])
