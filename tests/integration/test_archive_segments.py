@@ -33,8 +33,8 @@ from shared.events import Status
 from shared.settings import Settings
 from shared.streams import order_key
 from tests.builders import KEYBOARDS, MORNING, a_change, a_checkout, a_joined_key, an_entry
-from tests.integration.operators import OLGA, consume, rows
-from tests.integration.test_rebuild import execute
+from tests.integration.operators import OLGA, consume
+from tests.tables import execute, rows
 
 A_MONTH = timedelta(days=30)
 ORDERS = 24

@@ -12,7 +12,8 @@ from services.orders.audit import Act, Operator, audited, begin, list_trail, ver
 from services.orders.pause import lift_pause, read_pause
 from shared.errors import ApiError
 from shared.streams import INTAKE_PAUSED
-from tests.integration.operators import OLGA, rows
+from tests.integration.operators import OLGA
+from tests.tables import rows
 
 
 async def leave_trail(engine: AsyncEngine, operations: int = 4) -> None:

@@ -15,8 +15,9 @@ from shared.issuer import issue_development_token
 from shared.settings import Settings
 from shared.streams import INTAKE_PAUSED, STREAM
 from tests.builders import a_checkout, fields_of
-from tests.integration.operators import consume, rows
+from tests.integration.operators import consume
 from tests.integration.orders_stage import accept, serving, signed_in
+from tests.tables import rows
 from tests.waiting import until
 
 BASE = "/api/admin/operations"

@@ -24,8 +24,9 @@ from shared.events import encode
 from shared.settings import Settings
 from shared.streams import STREAM, order_key
 from tests.builders import a_checkout, fields_of
-from tests.integration.operators import OLGA, consume, rows
+from tests.integration.operators import OLGA, consume
 from tests.integration.orders_stage import accept
+from tests.tables import rows
 
 ALL = LetterFilters()
 

@@ -14,6 +14,7 @@ from services.orders.dead_letters import fields_hash
 from services.orders.entries import Entry
 from services.orders.record_events import is_refusal, record_batch
 from tests.builders import MORNING, a_checkout, an_entry, fields_of, raw_entry
+from tests.tables import rows
 from tests.waiting import until
 
 ME = "consumer-1"
@@ -55,11 +56,6 @@ POISON = {
     "an envelope named data": ({"data": PAYLOAD, "headers": "{}"}, "missing_event_id", None),
     "a deleted entry": ({}, "deleted", None),
 }  # fmt: skip
-
-
-async def rows(engine: AsyncEngine, query: str) -> list[Any]:
-    async with engine.connect() as connection:
-        return [tuple(row) for row in await connection.execute(text(query))]
 
 
 @pytest.mark.parametrize("kind", POISON)

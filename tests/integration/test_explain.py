@@ -13,8 +13,8 @@ from shared.events import Status
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM, order_key
 from tests.builders import a_change, fields_of
+from tests.integration.operators import consume
 from tests.integration.orders_stage import a_checkout, accept, forget, move_id, serving, signed_in
-from tests.integration.test_reconcile import consume
 from tests.shop import open_shop
 
 

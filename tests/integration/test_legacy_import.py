@@ -24,8 +24,9 @@ from services.orders.rebuild_checksum import read_checksum
 from services.orders.reconcile_run import reconcile
 from shared.settings import Settings
 from shared.streams import STREAM
-from tests.integration.test_reconcile import consume
+from tests.integration.operators import consume
 from tests.legacy_shop import an_order, fill, leave
+from tests.tables import rows
 
 ORDER = UUID("0b0e9a52-4a3f-4d7e-8b39-0d9a1c6f2e11")
 
@@ -53,11 +54,6 @@ async def consuming(engine: AsyncEngine, redis: Redis, settings: Settings) -> As
 
 async def run(settings: Settings, *, dry_run: bool = False, delete: bool = False, tell: Any = None) -> CutOver:
     return await cut_over(settings, None, dry_run=dry_run, with_deletion=delete, tell=tell or (lambda _d, _t: None))
-
-
-async def rows(engine: AsyncEngine, query: str) -> list[Any]:
-    async with engine.connect() as connection:
-        return [tuple(row) for row in await connection.execute(text(query))]
 
 
 async def checksum(engine: AsyncEngine) -> Any:

@@ -22,8 +22,9 @@ from services.orders.rebuild_checksum import CHECKSUM, read_checksum
 from shared.settings import Settings
 from shared.streams import STREAM
 from tests.builders import a_change, a_checkout
-from tests.integration.test_reconcile import consume, execute, put
+from tests.integration.operators import consume, put
 from tests.legacy_shop import an_order, leave
+from tests.tables import execute, rows
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
@@ -94,7 +95,7 @@ async def test_each_command_tells_its_finding_by_its_exit_code_and_as_json(
     planned = await tillroll("legacy import", 1)
     assert (planned["orders"]["published"], len(planned["orders"]["damages"])) == (1, 1)
     assert await redis.xlen(STREAM) == 0
-    trail = await execute(engine, "SELECT action, why, phase FROM audit ORDER BY seq")
+    trail = await rows(engine, "SELECT action, why, phase FROM audit ORDER BY seq")
     assert [(action, phase) for action, _, phase in trail] == [
         (action, phase)
         for action in ("reconcile", "rebuild", "stream reposition", "stream trim")

@@ -19,10 +19,11 @@ from shared.auth import Role
 from shared.issuer import issue_development_token
 from shared.settings import Settings
 from shared.streams import DUPLICATES, GROUP, INTAKE_PAUSED, NAME_KINDS, PARTITION, STREAM
-from tests.integration.operators import consume, rows
+from tests.integration.operators import consume
 from tests.integration.orders_stage import a_checkout, accept, serving, signed_in
 from tests.servers import Servers
 from tests.shop import open_shop
+from tests.tables import rows
 from tests.waiting import until
 
 BASE = "/api/admin/operations"

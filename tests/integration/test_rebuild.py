@@ -22,6 +22,7 @@ from shared.events import Status
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED
 from tests.builders import MORNING, a_change, a_checkout, a_joined_key, an_entry
+from tests.tables import execute
 
 DAY = 150  # orders
 
@@ -43,12 +44,6 @@ async def checksum(engine: AsyncEngine) -> Checksum | None:
 async def exists(engine: AsyncEngine, table: str) -> bool:
     async with engine.connect() as connection:
         return (await connection.execute(text(f"SELECT to_regclass('{table}')"))).scalar() is not None
-
-
-async def execute(engine: AsyncEngine, *statements: str) -> None:
-    async with engine.begin() as connection:
-        for statement in statements:
-            await connection.execute(text(statement))
 
 
 def is_archive(table: str) -> bool:

@@ -11,42 +11,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.archive import LIVE
-from services.orders.claims import ensure_group
-from services.orders.entries import entries_of, keep_raw
 from services.orders.rebuild_checksum import read_checksum
 from services.orders.reconcile import Reconciled
 from services.orders.reconcile_run import reconcile
-from services.orders.record_events import record_batch
-from shared.events import Event, Status, event_id_of
-from shared.redis import connect_redis
+from shared.events import Status, event_id_of
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 from tests.builders import a_change, a_checkout, a_joined_key, fields_of
+from tests.integration.operators import consume, put
+from tests.tables import execute, rows
 
 ORDERS = 60
-
-
-async def put(redis: Redis, event: Event, event_id: UUID | None = None) -> UUID:
-    """One entry, as accepting writes it."""
-    event_id = event_id or uuid4()
-    fields: Any = fields_of(event, event_id)
-    await redis.xadd(STREAM, fields)
-    return event_id
-
-
-async def consume(engine: AsyncEngine, redis: Redis, settings: Settings) -> None:
-    """Records and acks what the group has not been given yet."""
-    raw = connect_redis(settings, "test-consumer")
-    keep_raw(raw)
-    await ensure_group(redis)
-    while True:
-        answer: Any = await raw.xreadgroup(GROUP, "consumer-1", {STREAM: ">"}, count=500)
-        if not answer:
-            break
-        entries = entries_of(answer[0][1])
-        await record_batch(engine, entries, "consumer-1")
-        await redis.xack(STREAM, GROUP, *[entry.entry_id for entry in entries])
-    await raw.aclose()
 
 
 @pytest.fixture
@@ -62,12 +37,6 @@ async def orders(engine: AsyncEngine, redis: Redis, settings: Settings) -> list[
     await redis.xadd(STREAM, {"event_id": "not a uuid", "payload": "{}"})
     await consume(engine, redis, settings)
     return orders
-
-
-async def execute(engine: AsyncEngine, statement: str, **values: Any) -> list[Any]:
-    async with engine.begin() as connection:
-        answer = await connection.execute(text(statement), values)
-        return [tuple(row) for row in answer] if answer.returns_rows else []
 
 
 async def checksum(engine: AsyncEngine) -> Any:
@@ -173,7 +142,8 @@ async def test_events_and_dead_letters_missing_from_the_archive_are_recorded_fro
     before = await checksum(engine)
     moved = event_id_of("status", 0)
     await execute(engine, "DELETE FROM events WHERE event_id IN (:order, :move)", order=orders[5], move=moved)
-    [(buried,)] = await execute(engine, "DELETE FROM dead_letters RETURNING entry_id")
+    [(buried,)] = await rows(engine, "SELECT entry_id FROM dead_letters")
+    await execute(engine, "DELETE FROM dead_letters")
     expected = [
         ("missing", "dead_letters", buried),
         ("missing", "events", str(moved)),
@@ -185,7 +155,7 @@ async def test_events_and_dead_letters_missing_from_the_archive_are_recorded_fro
     assert fixed.is_clean
     assert (await reconcile(settings, fix=False)).discrepancies == []
     assert await checksum(engine) == before
-    assert await execute(engine, "SELECT entry_id FROM dead_letters") == [(buried,)]
+    assert await rows(engine, "SELECT entry_id FROM dead_letters") == [(buried,)]
 
 
 async def test_an_order_lost_with_its_event_comes_back_from_the_stream_with_its_status(
@@ -196,7 +166,7 @@ async def test_an_order_lost_with_its_event_comes_back_from_the_stream_with_its_
         await execute(engine, f"DELETE FROM {table} WHERE {column} = :id", id=orders[0])
     assert (await reconcile(settings, fix=True)).is_clean
     assert await checksum(engine) == before
-    assert await execute(engine, "SELECT status FROM orders WHERE id = :id", id=orders[0]) == [("paid",)]
+    assert await rows(engine, "SELECT status FROM orders WHERE id = :id", id=orders[0]) == [("paid",)]
 
 
 async def test_an_altered_payload_in_the_archive_is_named(
@@ -242,7 +212,7 @@ async def test_what_the_consumer_holds_is_no_discrepancy(
     await redis.xreadgroup(GROUP, "consumer-1", {STREAM: ">"})
     await put(redis, a_checkout("user_later"))
     assert (await reconcile(settings, fix=True)).discrepancies == []
-    assert await execute(engine, "SELECT 1 FROM orders WHERE user_id LIKE 'user_late%'") == []
+    assert await rows(engine, "SELECT 1 FROM orders WHERE user_id LIKE 'user_late%'") == []
 
 
 async def test_of_two_contradictory_moves_either_may_have_counted(
@@ -253,5 +223,5 @@ async def test_of_two_contradictory_moves_either_may_have_counted(
     for fields in (late, early):  # two consumers: the later one is recorded first
         await redis.xadd(STREAM, fields)
         await consume(engine, redis, settings)
-    assert await execute(engine, "SELECT status FROM orders WHERE id = :id", id=orders[1]) == [("cancelled",)]
+    assert await rows(engine, "SELECT status FROM orders WHERE id = :id", id=orders[1]) == [("cancelled",)]
     assert (await reconcile(settings, fix=False)).discrepancies == []

@@ -2,7 +2,6 @@
 
 import asyncio
 from decimal import Decimal
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,14 +12,10 @@ from services.orders.entries import Entry, moment
 from services.orders.record_events import BatchResult, record, record_batch
 from shared.events import Line, Status
 from tests.builders import HEADPHONES, MORNING, a_change, a_checkout, a_joined_key, an_entry
+from tests.tables import rows
 
 ME = "consumer-1"
 LAST_MOMENT = 253_370_764_799_999  # ms; the end of 9998, the last that an entry may bear
-
-
-async def rows(engine: AsyncEngine, query: str) -> list[Any]:
-    async with engine.connect() as connection:
-        return [tuple(row) for row in await connection.execute(text(query))]
 
 
 def counts(result: BatchResult) -> tuple[int, int, list[str]]:

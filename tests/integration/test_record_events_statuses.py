@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import random
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,15 +14,10 @@ from services.orders.entries import Entry
 from services.orders.record_events import record, record_batch
 from shared.events import Status
 from tests.builders import MORNING, a_change, a_checkout, an_entry
-from tests.waiting import until
+from tests.tables import blocked, reasons, rows
 
 ADA, MALLORY = "user_ada", "user_mallory"
 DEADLINE = 10  # seconds
-
-
-async def rows(engine: AsyncEngine, query: str) -> list[Any]:
-    async with engine.connect() as connection:
-        return [tuple(row) for row in await connection.execute(text(query))]
 
 
 async def status_of(engine: AsyncEngine, order_id: UUID) -> str:
@@ -34,20 +28,6 @@ async def status_of(engine: AsyncEngine, order_id: UUID) -> str:
     [(status, noted)] = await rows(engine, query)
     assert status == noted
     return str(status)
-
-
-async def reasons(engine: AsyncEngine) -> list[str]:
-    return [reason for (reason,) in await rows(engine, "SELECT reason FROM dead_letters ORDER BY reason")]
-
-
-async def blocked(engine: AsyncEngine, how_many: int) -> None:
-    """Returns when so many transactions wait for a lock."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-    async def is_so() -> bool:
-        return await rows(engine, query) == [(how_many,)]
-
-    await until(is_so)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

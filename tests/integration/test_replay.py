@@ -26,8 +26,9 @@ from shared.events import Status as OrderStatus
 from shared.settings import Settings
 from shared.streams import STREAM, overlay_key
 from tests.builders import MORNING, a_change, a_checkout, an_entry, fields_of
-from tests.integration.operators import OLGA, checksum, consume, rows
+from tests.integration.operators import OLGA, checksum, consume
 from tests.integration.orders_stage import MOUSE_PAD, accept
+from tests.tables import rows
 from tests.waiting import until
 
 EVERYTHING = ReplayRange()

@@ -22,7 +22,8 @@ from services.orders.record_events import record_batch
 from shared.settings import Settings
 from shared.streams import STREAM
 from tests.builders import a_checkout, an_entry, fields_of
-from tests.integration.operators import checksum, rows
+from tests.integration.operators import checksum
+from tests.tables import rows
 from tests.waiting import until
 
 EVENTS = 100_000 if os.environ.get("TILLROLL_SLOW") == "1" else 2_000

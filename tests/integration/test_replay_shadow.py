@@ -14,8 +14,9 @@ from shared.events import Status
 from shared.settings import Settings
 from shared.streams import STREAM
 from tests.builders import a_change, a_checkout, fields_of
-from tests.integration.operators import checksum, consume, rows
+from tests.integration.operators import checksum, consume
 from tests.integration.orders_stage import MOUSE_PAD, accept
+from tests.tables import rows
 
 SOURCES = [Source.STREAM, Source.ARCHIVE]
 ALL = ReplayRange()

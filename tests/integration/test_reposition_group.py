@@ -15,7 +15,7 @@ from shared.redis import connect_redis
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 from tests.builders import a_checkout
-from tests.integration.test_reconcile import consume, put
+from tests.integration.operators import consume, put
 
 
 @pytest.fixture
