@@ -15,12 +15,19 @@ class DirectRoutes:
     """Calls a route that has no path parameters and takes the request alone; leaves all others to FastAPI.
 
     Also those of a class of their own, which has its own way with errors. FastAPI keeps every route's document.
-    `refuse` makes the answer of an ApiError.
+    `refuse` makes the answer of an ApiError, `fail` that of a fault of our own.
     """
 
-    def __init__(self, app: ASGIApp, routers: Sequence[APIRouter], refuse: Callable[[ApiError], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routers: Sequence[APIRouter],
+        refuse: Callable[[ApiError], Response],
+        fail: Callable[[Request, Exception], Response],
+    ) -> None:
         self.app = app
         self._refuse = refuse
+        self._fail = fail
         routes = [route for router in routers for route in router.routes if type(route) is APIRoute]
         self._routes = {
             (method, route.path): route
@@ -35,10 +42,13 @@ class DirectRoutes:
             await self.app(scope, receive, send)
             return
         scope["route"] = route
+        request = Request(scope, receive)
         try:
-            response = await route.endpoint(Request(scope, receive))
+            response = await route.endpoint(request)
         except ApiError as fault:
             response = self._refuse(fault)
         except HTTPException as fault:
             response = self._refuse(ApiError(fault.status_code, str(fault.detail), fault.headers))
+        except Exception as fault:  # noqa: BLE001  the edge of a request, as FastAPI's is of the others
+            response = self._fail(request, fault)
         await response(scope, receive, send)

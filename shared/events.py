@@ -148,7 +148,7 @@ def status_event_id(user_id: str, order_id: UUID, status: str) -> UUID:
 
 def encode(event: Event | PaymentUnusable) -> bytes:
     """The payload of `event`."""
-    return event.model_dump_json(exclude_defaults=False).encode()
+    return pydantic_core.to_json(event)
 
 
 def decode(payload: bytes | str) -> Event:

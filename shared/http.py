@@ -152,6 +152,20 @@ def _begins_a_stream(start: Message) -> bool:
     )
 
 
+class _App(FastAPI):
+    """Our own layers lie around all of FastAPI's: a direct route passes none of those."""
+
+    def __init__(self, direct: Sequence[APIRouter], settings: Settings, **options: Any) -> None:
+        super().__init__(**options)
+        self._direct = direct
+        self._settings = settings
+
+    def build_middleware_stack(self) -> ASGIApp:
+        inner = DirectRoutes(super().build_middleware_stack(), self._direct, error_response, _answer_fault)
+        limited = BodyLimit(InFlightLimit(inner, self._settings.max_in_flight))
+        return RequestWatch(limited, log_each=self._settings.log_each)
+
+
 def build_app(
     process: str,
     settings: Settings,
@@ -176,7 +190,9 @@ def build_app(
             await app.state.engine.dispose()
         await asyncio.to_thread(end_tracing)
 
-    app = FastAPI(
+    app = _App(
+        routers,
+        settings,
         title=f"Tillroll {process}",
         lifespan=lifespan,
         docs_url=None,
@@ -195,10 +211,6 @@ def build_app(
     for router in routers:
         app.include_router(router)
     app.include_router(_operations(uses_postgres))
-    app.add_middleware(DirectRoutes, routers=routers, refuse=error_response)
-    app.add_middleware(InFlightLimit, limit=settings.max_in_flight)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(RequestWatch, log_each=settings.log_each)
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_fault)

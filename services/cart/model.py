@@ -1,7 +1,6 @@
 """Carts as values: the contract's limits, the canonical content, the name that a browser carries. No I/O."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -66,7 +65,8 @@ def content(items: Sequence[CartItem]) -> str:
 
 def covers(cart: Sequence[CartItem], items: Sequence[CartItem]) -> bool:
     """Whether every unit of `items` is in `cart`."""
-    return _units(cart) >= _units(items)
+    units = _units(cart)
+    return all(units.get(product, 0) >= wanted for product, wanted in _units(items).items())
 
 
 def subtract(cart: Sequence[CartItem], items: Sequence[CartItem]) -> tuple[CartItem, ...]:
@@ -74,17 +74,17 @@ def subtract(cart: Sequence[CartItem], items: Sequence[CartItem]) -> tuple[CartI
     wanted = _units(items)
     left = []
     for item in cart:
-        taken = min(item.quantity, wanted[item.id])
-        wanted[item.id] -= taken
+        taken = min(item.quantity, wanted.get(item.id, 0))
+        wanted[item.id] = wanted.get(item.id, 0) - taken
         if item.quantity > taken:
             left.append(CartItem(id=item.id, quantity=item.quantity - taken))
     return tuple(left)
 
 
-def _units(items: Sequence[CartItem]) -> Counter[str]:
-    units: Counter[str] = Counter()
+def _units(items: Sequence[CartItem]) -> dict[str, int]:
+    units: dict[str, int] = {}
     for item in items:
-        units[item.id] += item.quantity
+        units[item.id] = units.get(item.id, 0) + item.quantity
     return units
 
 

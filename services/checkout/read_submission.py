@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 
+from services.cart.catalog import Catalog
 from services.cart.model import COOKIE, HEADER, CartItems, CartName, parse_cart_name
 from services.checkout.names import parse_key
 from services.checkout.pricing import price_lines
@@ -48,14 +49,15 @@ async def read_submission(request: Request, user_id: str) -> tuple[Submission, t
 
     Raises the contract's 400s.
     """
-    submission = _read(request, user_id, await request.body())
+    catalog: Catalog = request.app.state.catalog
+    submission = _read(request, catalog, user_id, await request.body())
     try:
-        return submission, price_lines(request.app.state.catalog, submission.items, submission.total)
+        return submission, price_lines(catalog, submission.items, submission.total)
     except ApiError as fault:
         return submission, fault
 
 
-def _read(request: Request, user_id: str, body: bytes) -> Submission:
+def _read(request: Request, catalog: Catalog, user_id: str, body: bytes) -> Submission:
     header = request.headers.get("Idempotency-Key")
     key = None if header is None else parse_key(header)
     if header is not None and key is None:
@@ -64,7 +66,7 @@ def _read(request: Request, user_id: str, body: bytes) -> Submission:
         order = _BODY.validate_json(body)
     except ValidationError as fault:
         raise ApiError(400, "Invalid order payload") from fault
-    if any(request.app.state.catalog.get(item.id) is None for item in order.items):
+    if any(catalog.get(item.id) is None for item in order.items):
         raise ApiError(400, "Invalid order payload")
     return Submission(user_id, order.items, order.total, key, _cart_of(request))
 
