@@ -1,13 +1,24 @@
-"""Fixtures of tests about payments: the composed shop that is paid at Stripe's fake, and its consumer by hand."""
+"""A raw reader of the stream, and the composed shop that is paid at Stripe's fake, with its consumer by hand."""
 
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.orders.claims import ensure_group
+from services.orders.entries import keep_raw
 from shared.settings import Settings
 from tests.payments import PaidShop, Recorder, open_paid_shop, open_recorder
 from tests.stripe_fake import FakeStripe
+
+
+@pytest.fixture
+async def reader(redis: Redis) -> Redis:
+    """The test's client, reading streams raw, with the group created as the consumer does it."""
+    keep_raw(redis)
+    await ensure_group(redis)
+    return redis
 
 
 @pytest.fixture

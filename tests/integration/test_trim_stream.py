@@ -7,21 +7,13 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.orders.claims import ensure_group
-from services.orders.entries import entries_of, keep_raw
+from services.orders.entries import entries_of
 from services.orders.record_events import record_batch
 from services.orders.trim_stream import TrimResult, run_once
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 from tests.builders import a_checkout, fields_of
 from tests.waiting import until
-
-
-@pytest.fixture
-async def reader(redis: Redis) -> Redis:
-    keep_raw(redis)
-    await ensure_group(redis)
-    return redis
 
 
 @pytest.fixture
