@@ -85,7 +85,7 @@ order_items = sa.Table(
     sa.Column("unit_price", _MONEY),
     sa.Column("quantity", sa.Integer, nullable=False),
     sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Index("order_items_by_product", "product_id", "order_id"),
+    sa.Index("order_items_by_product", "product_id"),
     comment="The line items as bought. unit_price is the catalogue's at acceptance; null = unknown.",
 )
 
