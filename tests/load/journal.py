@@ -19,11 +19,16 @@ class Journal:
         self._folder = folder
         self._next = 0
         self._answered = 0
+        self._is_closed = False
         self._answers = (folder / "answers.jsonl").open("a", buffering=1)
+
+    def close_shop(self) -> None:
+        """From now on there is nothing left to buy."""
+        self._is_closed = True
 
     def next_checkout(self) -> dict[str, Any] | None:
         """A checkout that nobody began; None = there is none left. It is noted as begun at once."""
-        if self._next == len(self._checkouts):
+        if self._is_closed or self._next == len(self._checkouts):
             return None
         checkout = self._checkouts[self._next]
         self._next += 1

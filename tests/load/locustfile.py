@@ -153,7 +153,8 @@ def see_through(checkout: dict[str, Any], submit: Callable[[], list[dict[str, An
 
 @events.quitting.add_listener
 def write_figures(environment: Any, **_: Any) -> None:
-    """What the thresholds are held against, once the last purchase has its answer."""
+    """What the thresholds are held against, once the last purchase has its answer. The users go on meanwhile."""
+    JOURNAL.close_shop()
     gevent.joinall(list(ON_THEIR_WAY), timeout=LAST_ANSWERS_WITHIN)
     figures = {
         f"{method} {name}": {

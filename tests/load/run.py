@@ -6,6 +6,7 @@ Locust is the client and lives in an environment of its own (.venv-load): gevent
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ HERE = Path(__file__).parent
 LOCUST = HERE.parents[1] / ".venv-load" / "bin" / "locust"
 _STOP_WITHIN = 60  # seconds; locustfile.py waits for the last answers
 _RECORDED_WITHIN = 120  # seconds
+_BURIED = "SELECT count(*) FROM dead_letters"
 _RECORDED = "SELECT count(*) FROM orders WHERE user_id = ANY($1)"
 
 
@@ -71,6 +73,7 @@ def run_scenario(
     """Everything that is wrong, one sentence each; raises TillrollError when it cannot even begin."""
     catalog = httpx.get(f"{url}/api/products", trust_env=False).raise_for_status().json()["data"]
     plan = scenario.plan(catalog) if scenario.checkouts else []
+    buried = asyncio.run(_count(settings, _BURIED))
     _write_plan(scenario, settings, plan, [product["id"] for product in catalog], folder)
     _run_locust(scenario, url, folder, has_web_page=has_web_page)
     figures = json.loads((folder / "figures.json").read_text())
@@ -82,6 +85,8 @@ def run_scenario(
     complaints += [f"checkout {number} was begun and never answered" for number in sorted(begun - answers.keys())]
     if scenario.name == "replay":
         complaints += _judge_replays([line["replay"] for line in lines if "replay" in line])
+    if more := asyncio.run(_count(settings, _BURIED)) - buried:
+        complaints.append(f"{more} entries were buried meanwhile")
     if scenario.checkouts:
         judged = asyncio.run(_judge(settings, [plan[number] for number in answers], list(answers.values()), scenario))
         print(judged.model_dump_json(indent=1, exclude={"differences"}))
@@ -113,13 +118,17 @@ def _run_locust(scenario: Scenario, url: str, folder: Path, *, has_web_page: boo
         raise NoLocust("Locust is not installed: `make load` installs it, from hashes, into .venv-load.")
     command = [str(LOCUST), "-f", str(HERE / "locustfile.py"), "--host", url]
     command += ["--users", str(scenario.users), "--spawn-rate", str(scenario.spawn_rate)]
-    if not has_web_page:
+    if has_web_page:
+        command += ["--web-host", "127.0.0.1", "--autostart"]
+    else:
         command += ["--headless", "--only-summary", "--run-time", f"{scenario.seconds}s", "--loglevel", "WARNING"]
     env = {**os.environ, "LOAD_FOLDER": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    process = subprocess.Popen([*command, *scenario.classes], env=env, stdout=sys.stderr)
+    # Ctrl-C, which reaches the whole foreground, would end what is under way in there: purchases without an answer
+    process = subprocess.Popen([*command, *scenario.classes], env=env, stdout=sys.stderr, start_new_session=True)
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # it gets the signal, too, and lets the last checkouts end
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)  # it lets the last purchases end
         code = process.wait(_STOP_WITHIN)
     if code != 0 or not (folder / "figures.json").exists():
         raise NoLocust(f"Locust ended with code {code} before it told what it had measured.")
@@ -138,6 +147,14 @@ def _judge_replays(runs: Sequence[dict[str, Any]]) -> list[str]:
     if not any(run["sent"] for run in runs):
         return ["no replay was finished while the traffic went on"]
     return []
+
+
+async def _count(settings: Settings, statement: str) -> int:
+    connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=5)
+    try:
+        return int(await connection.fetchval(statement))
+    finally:
+        await connection.close()
 
 
 async def _judge(

@@ -55,11 +55,11 @@ class Scenario:
 
 
 def read_scenario(name: str, file: Path = THRESHOLDS, **changes: int | None) -> Scenario:
-    """The scenario `name`, with what the command line changes; raises UnknownScenario."""
+    """The scenario `name`, with what the command line changes of what it has; raises UnknownScenario."""
     sections = tomllib.loads(file.read_text())
     if name not in sections:
         raise UnknownScenario(f"There is no scenario {name}; there are {', '.join(sections)}.")
-    changed = {key: value for key, value in changes.items() if value is not None}
+    changed = {key: value for key, value in changes.items() if value is not None and key in sections[name]}
     return Scenario(name, **{**sections[name], **changed})
 
 

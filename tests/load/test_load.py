@@ -1,5 +1,9 @@
 """The load tests themselves: thresholds that can be missed, plans whose rows can be told apart."""
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 
 from services.cart.catalog import load_catalog
@@ -32,3 +36,23 @@ def test_no_two_checkouts_of_a_user_are_alike(name: str) -> None:
     assert len(plan) == scenario.checkouts
     assert len({(checkout.user, frozenset(checkout.items.items())) for checkout in plan}) == len(plan)
     assert {checkout.protection for checkout in plan} == {Protection.KEY if scenario.duplicates else Protection.CART}
+
+
+def test_a_number_of_checkouts_means_nothing_to_a_scenario_that_buys_nothing() -> None:
+    assert read_scenario("cart", checkouts=300, users=4).checkouts == 0
+    assert read_scenario("replay", checkouts=300, users=4).checkouts == 300
+
+
+def test_a_load_that_is_told_to_end_begins_no_further_purchase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkouts = [{"number": number} for number in range(3)]
+    plan = {"duplicates": 0, "operator_token": "", "products": ["1"], "checkouts": checkouts}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    monkeypatch.setenv("LOAD_FOLDER", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tests.load.journal", raising=False)
+    from tests.load.journal import JOURNAL
+
+    assert JOURNAL.next_checkout() == {"number": 0}
+    JOURNAL.close_shop()
+    assert JOURNAL.next_checkout() is None
+    JOURNAL._answers.close()
+    assert (tmp_path / "answers.jsonl").read_text() == '{"begun": 0}\n'
