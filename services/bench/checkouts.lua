@@ -1,18 +1,25 @@
 -- The load as wrk sends it: one shopper after the other checks out, each checkout under a name of its own.
--- Writes down the order id of every 201. One thread only: the number of a checkout names it.
--- After `--`: file of tokens, file of bodies, file for the ids, file for the report, number to begin after, mean think
--- time (ms)
+-- Writes down the order id of every 201. DOORS in the environment: the ports of the processes that are asked. Each has a
+-- thread of its own, with its equal share of the connections; of T threads, thread number t sends every T-th checkout.
+-- After `--`: file of tokens, file of bodies, files for the ids (.0, .1 ...), file for the report, number to begin
+-- after, mean think time (ms)
 -- services/bench/shoppers.py knows which user, body and key the checkout of a number has.
 
-local threads = {}
+local threads, doors = {}, {}
 local users, bodies = {}, {}
-local number, first = 0, 0
+local number = 0
 local answered
 
-submitted, created, duplicates, refused, last_refusal, report_to = 0, 0, 0, 0, "", ""
+for door in os.getenv("DOORS"):gmatch("%d+") do
+  doors[#doors + 1] = door
+end
+
+place, submitted, duplicates, refused, last_refusal, report_to = 0, 0, 0, 0, "", ""
 
 function setup(thread)
+  thread:set("place", #threads)
   table.insert(threads, thread)
+  thread.addr = wrk.lookup("127.0.0.1", doors[#threads])[1]
 end
 
 function init(arguments)
@@ -23,13 +30,13 @@ function init(arguments)
   for body in io.lines(arguments[2]) do
     bodies[#bodies + 1] = "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
   end
-  answered = assert(io.open(arguments[3], "w"))
+  answered = assert(io.open(arguments[3] .. "." .. place, "w"))
   answered:setvbuf("full", 65536)
-  report_to, first = arguments[4], tonumber(arguments[5])
-  number = first
+  report_to = arguments[4]
+  number = tonumber(arguments[5]) + place
   local think = tonumber(arguments[6])
   if think > 0 then
-    math.randomseed(os.time())
+    math.randomseed(os.time() + place)
     function delay()
       return math.floor(math.random() * 2 * think + 0.5) -- no lockstep
     end
@@ -38,14 +45,14 @@ end
 
 function request()
   local user, body = number % #users + 1, math.floor(number / #users) % #bodies + 1
-  number = number + 1
-  submitted = number - first
-  return users[user] .. "checkout-" .. number .. bodies[body]
+  local key = "checkout-" .. number + 1
+  number = number + #doors
+  submitted = submitted + 1
+  return users[user] .. key .. bodies[body]
 end
 
 function response(status, headers, body)
   if status == 201 then
-    created = created + 1
     answered:write(body:match('"id":"([^"]+)"'), "\n")
   elseif status == 200 then
     duplicates = duplicates + 1
@@ -56,13 +63,16 @@ function response(status, headers, body)
 end
 
 function done(summary, latency)
-  local thread = threads[1]
-  local report = assert(io.open(thread:get("report_to"), "w"))
+  local report = assert(io.open(threads[1]:get("report_to"), "w"))
   local function tell(name, value)
     report:write(name, " ", tostring(value), "\n")
   end
-  for _, name in ipairs({"submitted", "created", "duplicates", "refused", "last_refusal"}) do
-    tell(name, thread:get(name))
+  for _, name in ipairs({"submitted", "duplicates", "refused", "last_refusal"}) do
+    local told = {}
+    for _, thread in ipairs(threads) do
+      told[#told + 1] = thread:get(name)
+    end
+    tell(name, table.concat(told, " "))
   end
   tell("duration_us", summary.duration)
   tell("p50_us", latency:percentile(50))

@@ -20,12 +20,16 @@ WHERE o.created_at >= $1
 
 @dataclass(frozen=True)
 class Contender:
-    """One web tier. `processes` bear its CPU as `web`; behind it are Redis and the consumer, or Postgres alone."""
+    """One web tier. `processes` bear its CPU as `web`; behind it are Redis and the consumer, or Postgres alone.
+
+    `doors` are those of them that the client asks, each with an equal share of its connections: behind one listening
+    socket, the kernel often gives all of them to whoever wakes first, and two processes do the work of one.
+    """
 
     name: str
     told: str
     processes: tuple[str, ...]
-    door: str
+    doors: tuple[str, ...]
     database: str = TILLROLL_DB
     has_log: bool = True
     """Whether it prints on the stream, and a consumer records."""
@@ -38,26 +42,30 @@ class Contender:
         return _TILLROLL_ROWS if self.has_log else _AFTERNOON_ROWS
 
 
+_GATEWAYS, _FLOORS = ("gateway-1", "gateway-2"), ("floor-1", "floor-2")
+CHECKOUTS = ("checkout-1", "checkout-2")
+"""What nginx passes POST /api/orders to."""
+
 CONTENDERS: Mapping[str, Contender] = {
     contender.name: contender
     for contender in (
-        Contender("tillroll", "composed gateway, 2 processes, and the consumer", ("gateway-2",), "gateway-2"),
-        Contender("tillroll-1", "composed gateway, 1 process, and the consumer", ("gateway-1",), "gateway-1"),
+        Contender("tillroll", "composed gateway, 2 processes, and the consumer", _GATEWAYS, _GATEWAYS),
+        Contender("tillroll-1", "composed gateway, 1 process, and the consumer", _GATEWAYS[:1], _GATEWAYS[:1]),
         Contender(
             "tillroll-nginx",
             "nginx, checkout with 2 processes, and the consumer",
-            ("nginx", "checkout"),
-            "nginx",
+            ("nginx", *CHECKOUTS),
+            ("nginx",),
         ),
         Contender(
             "afternoon",
             "FastAPI, SQLAlchemy ORM, one transaction a POST, 2 processes",
-            ("afternoon",),
-            "afternoon",
+            ("afternoon-1", "afternoon-2"),
+            ("afternoon-1", "afternoon-2"),
             AFTERNOON_DB,
             has_log=False,
         ),
-        Contender("floor-http", "bare ASGI, same script, 2 processes, and the consumer", ("floor",), "floor"),
-        Contender("floor-http-alone", "the same while the consumer is paused", ("floor",), "floor", is_alone=True),
+        Contender("floor-http", "bare ASGI, same script, 2 processes, and the consumer", _FLOORS, _FLOORS),
+        Contender("floor-http-alone", "the same while the consumer is paused", _FLOORS, _FLOORS, is_alone=True),
     )
 }

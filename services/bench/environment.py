@@ -27,6 +27,7 @@ async def describe_environment(world: World) -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short=12", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
         "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} x {_processor()}",
+        "cores": os.cpu_count() or 1,
         "load_average": round(os.getloadavg()[0], 2),
         "file_system": _file_system(world),
         "python": platform.python_version(),
@@ -43,6 +44,7 @@ def is_durable(environment: dict[str, Any]) -> bool:
         and redis["appendfsync"] == "always"
         and postgres["fsync"] == "on"
         and postgres["synchronous_commit"] == "on"
+        and postgres["full_page_writes"] == "on"
     )
 
 

@@ -68,6 +68,14 @@ def total_cpu(values: Mapping[str, float]) -> float:
     return sum(value for name, value in values.items() if name.startswith("cpu:"))
 
 
+def ratios_by_connections(figures: Iterable[Figure]) -> dict[int, dict[str, float | None]]:
+    """The ratios of accepting at each number of connections that tillroll was measured with."""
+    found = list(figures)
+    levels = [figure.connections for figure in found if (figure.part, figure.contender) == (ACCEPT, "tillroll")]
+    names = ("cpu_per_order_vs_afternoon", "accept_vs_afternoon", "accept_vs_floor_http")
+    return {level: {name: ratios(found, level)[name] for name in names} for level in sorted(levels)}
+
+
 def ratios(figures: Iterable[Figure], level: int = COMPARED_AT) -> dict[str, float | None]:
     """The ratios that the product is held to, from medians; None = one side was not measured in this run."""
     found = {(f.part, f.contender, f.connections): f.values for f in figures}

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from uuid import UUID
 
+import asyncpg
+
 from services.bench.contenders import AFTERNOON_DB, Contender
 from services.bench.shoppers import PREFIX, Shoppers, key_of
 from services.bench.world import World
@@ -78,6 +80,7 @@ async def _fill(
         try:
             # what is made here is sound: the checks of the foreign keys would only take their time
             await connection.execute("SET session_replication_role = replica")
+            await connection.execute("SET synchronous_commit = off")
             for first in chunks:
                 last = min(rows, first + _CHUNK - 1)
                 source = _SOURCE.format(prefix=prefix, users=max(1, users), first=first, last=last)
@@ -86,14 +89,21 @@ async def _fill(
         finally:
             await connection.close()
 
-    await asyncio.gather(*(make() for _ in range(_FILLERS)))
     connection = await world.connect(database)
     try:
+        await _write_full_pages(connection, is_on=False)  # no crash is survived here, and nothing is measured yet
+        await asyncio.gather(*(make() for _ in range(_FILLERS)))
         await connection.execute("VACUUM ANALYZE")
+        await _write_full_pages(connection, is_on=True)
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
     say(f"{rows} orders are in the database {database} ({time.monotonic() - begun:.0f} s)")
+
+
+async def _write_full_pages(connection: "asyncpg.Connection[asyncpg.Record]", *, is_on: bool) -> None:
+    await connection.execute(f"ALTER SYSTEM SET full_page_writes = {'on' if is_on else 'off'}")
+    await connection.execute("SELECT pg_reload_conf()")
 
 
 async def fill_stream(redis_url: str, shoppers: Shoppers, catalog: Catalog, events: int) -> dict[UUID, Decimal]:

@@ -1,6 +1,6 @@
 """Recording, measured: a consumer that starts cold on many waiting events, in turn with its floor.
 
-The rate counts from the first batch on; the start of the process is a figure of its own.
+Rate and CPU count from the first acked batch on; the start of the process is a figure of its own.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from services.bench.figures import DRAIN, Figure, Results
 from services.bench.fill import fill_stream
 from services.bench.oracle import Row, Verdict, judge
 from services.bench.processes import cpu_seconds, memory_mib
-from services.bench.world import WORKERS, World, make_afternoon_tables, make_database
+from services.bench.world import WRITERS, World, make_afternoon_tables, make_database
 from services.cart.catalog import load_catalog
 from services.certify.readiness import redis_answers
 from services.certify.roll import open_redis
@@ -37,6 +37,12 @@ _ROWS = """
 SELECT o.id, e.event_id AS name, o.total,
        (SELECT count(*) FROM order_items i WHERE i.order_id = o.id AND i.user_id = o.user_id) AS lines
 FROM events e LEFT JOIN orders o ON o.id = e.event_id AND o.user_id = e.user_id
+"""
+_AFTERNOON_ROWS = """
+SELECT count(*), count(*) FILTER (
+    WHERE (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) = 3
+      AND EXISTS (SELECT FROM idempotency_keys k WHERE k.order_id = o.id))
+FROM orders o
 """
 
 Say = Callable[[str], None]
@@ -62,12 +68,13 @@ async def measure_drain(world: World, results: Results, events: int, rounds: int
             figure, verdict = await _drain(world, waiting, name, names, say)
             results.figures.append(figure)
             results.verdicts.setdefault(f"drain {name}", []).append(verdict)
-            say(f"drain {number + 1}  {name:<17}{events:>9} events {figure.values['rate']:10.0f} orders/s")
+            say(f"round {number + 1}  {name:<17}{events:>9} events {figure.values['rate']:10.0f} orders/s")
             if not verdict.is_good:
                 say(f"drain  {name}: THE ORACLE OBJECTS: {verdict}")
-        figure = await _afternoon_writes(world, seconds)
+        figure, verdict = await _afternoon_writes(world, seconds)
         results.figures.append(figure)
-        say(f"drain {number + 1}  afternoon's writes, without HTTP {figure.values['rate']:10.0f} orders/s")
+        results.verdicts.setdefault("drain afternoon", []).append(verdict)
+        say(f"round {number + 1}  afternoon's writes, without HTTP {figure.values['rate']:10.0f} orders/s")
     shutil.rmtree(waiting)
 
 
@@ -118,19 +125,19 @@ async def _watch(world: World, redis: Process, consumer: Process, events: int, s
     """Starts the consumer and follows it to the end. Raises DoesNotRun."""
     assert redis.pid is not None
     assert world.postgres.pid is not None
-    servers = {"redis": redis.pid, "postgres": world.postgres.pid}
-    before = {name: cpu_seconds([pid]) for name, pid in servers.items()}
     begun = time.monotonic()
     consumer.begin()
     pid = consumer.pid
-    first: tuple[float, int] | None = None
+    assert pid is not None
+    pids = {"redis": redis.pid, "postgres": world.postgres.pid, "consumer": pid}
+    first: tuple[float, int, dict[str, float]] | None = None
     told = begun
     async with open_redis(redis.program.url) as client:
         while True:
             position = await _read_position(client)
             now = time.monotonic()
             if first is None and position.acked:
-                first = (now, position.acked)
+                first = (now, position.acked, {name: cpu_seconds([pid]) for name, pid in pids.items()})
             if position.acked == events:
                 break
             if now > told + _TELL_EVERY:
@@ -139,18 +146,18 @@ async def _watch(world: World, redis: Process, consumer: Process, events: int, s
             if consumer.pid is None or now > begun + _WITHIN:
                 raise DoesNotRun(f"the stream is not drained: {position}; the log is {consumer.log}")
             await asyncio.sleep(_POLL)
+    cpu = {name: cpu_seconds([pid]) for name, pid in pids.items()}
     assert first is not None
-    assert pid is not None
-    cpu = {name: cpu_seconds([server]) - before[name] for name, server in servers.items()} | {
-        "consumer": cpu_seconds([pid])
-    }
-    counted, taken = events - first[1], now - first[0]
+    since, acked, before = first
+    if acked == events:
+        raise DoesNotRun(f"{events} events are drained at one look: there must be more of them")
+    counted = events - acked
     return {
-        "rate": counted / taken if taken > 0 and counted else events / (now - begun),
+        "rate": counted / (now - since),
         "cold_rate": events / (now - begun),
-        "start_seconds": first[0] - begun,
+        "start_seconds": since - begun,
         "orders": float(events),
-        **{f"cpu:{name}": seconds / events * 1000 for name, seconds in cpu.items()},
+        **{f"cpu:{name}": (cpu[name] - before[name]) / counted * 1000 for name in pids},
         "memory:consumer": memory_mib([pid]),
         "memory:redis": memory_mib([redis.pid]),
     }
@@ -176,7 +183,7 @@ async def _judge(world: World, names: dict[UUID, Decimal]) -> Verdict:
     return judge(names, iter(names), rows)
 
 
-async def _afternoon_writes(world: World, seconds: float) -> Figure:
+async def _afternoon_writes(world: World, seconds: float) -> tuple[Figure, Verdict]:
     """The afternoon version's own write path, without HTTP, in as many processes as its web tier has."""
     await make_afternoon_tables(world)
     assert world.postgres.pid is not None
@@ -188,7 +195,7 @@ async def _afternoon_writes(world: World, seconds: float) -> Figure:
     )
     writers = [
         await asyncio.create_subprocess_exec(*program.argv, env=program.env, stdout=asyncio.subprocess.PIPE)
-        for _ in range(WORKERS)
+        for _ in range(WRITERS)
     ]
     told = [(await writer.communicate())[0].split() for writer in writers]
     rates = [int(written) / float(taken) for written, taken, _ in told]
@@ -198,4 +205,18 @@ async def _afternoon_writes(world: World, seconds: float) -> Figure:
         "postgres": cpu_seconds([world.postgres.pid]) - before,
     }
     values = {"rate": sum(rates), "orders": float(orders)}
-    return Figure(DRAIN, "afternoon", 0, {**values, **{f"cpu:{n}": s / orders * 1000 for n, s in cpu.items()}})
+    values |= {f"cpu:{name}": used / orders * 1000 for name, used in cpu.items()}
+    return Figure(DRAIN, "afternoon", 0, values), await _judge_afternoon(world, orders)
+
+
+async def _judge_afternoon(world: World, written: int) -> Verdict:
+    """By counting: every key of its load is another one, and nobody cuts it off."""
+    connection = await world.connect(AFTERNOON_DB)
+    try:
+        rows, whole = await connection.fetchrow(_AFTERNOON_ROWS)
+    finally:
+        await connection.close()
+    lost, strange = max(0, written - rows), max(0, rows - written)
+    return Verdict(
+        accepted=written, rows=rows, cut_off=0, lost=lost, doubled=0, strange=strange, differing=rows - whole, refused=0
+    )

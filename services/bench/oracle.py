@@ -69,7 +69,7 @@ def _differs(row: Row, names: Mapping[UUID, Decimal]) -> bool:
 
 def judge_answers(shoppers: Shoppers, runs: Sequence[Answers], rows: Sequence[Row]) -> Verdict:
     """The verdict on what wrk sent in `runs`."""
-    names = {name: total for run in runs for name, total in shoppers.names(run.first, run.submitted)}
+    names = {name: total for run in runs for name, total in shoppers.names(run.numbers)}
     answered = [UUID(order_id) for run in runs for order_id in run.order_ids]
     refused = sum(run.refused + run.duplicates + run.broken + run.timeouts for run in runs)
     return judge(names, answered, rows, refused)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.bench.contenders import CONTENDERS
-from services.bench.figures import ACCEPT, COMPARED_AT, DRAIN, FULL, READS
+from services.bench.figures import ACCEPT, COMPARED_AT, DRAIN, FULL, HALF, READS
 from shared.errors import TillrollError
 
-PARTS = (ACCEPT, FULL, DRAIN, READS)
+PARTS = (ACCEPT, HALF, FULL, DRAIN, READS)
 
 
 class UnknownPart(TillrollError):
@@ -22,8 +22,9 @@ class Plan:
     contenders: Sequence[str] = tuple(CONTENDERS)
     levels: Sequence[int] = (8, COMPARED_AT, 128)
     rounds: int = 3
+    half_rounds: int = 3
+    full_rounds: int = 2
     seconds: float = 3
-    has_half_load: bool = True
     rows: int = 1_000_000
     events: int = 200_000
     drains: int = 2
@@ -36,7 +37,6 @@ QUICK = Plan(
     levels=(COMPARED_AT,),
     rounds=2,
     seconds=3,
-    has_half_load=False,
     events=15_000,
     drains=1,
 )
@@ -64,6 +64,8 @@ def plan_bench(
         "contenders": contenders or None,
         "seconds": seconds,
         "rounds": rounds,
+        "half_rounds": rounds,
+        "full_rounds": rounds,
         "drains": rounds,
         "rows": rows,
         "events": events,

@@ -6,9 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from services.bench.busy import QUIET_CORES, QUIET_LOAD
+from services.bench.charts import draw_charts, draw_in_terminal
 from services.bench.contenders import CONTENDERS
 from services.bench.environment import is_durable
-from services.bench.figures import ACCEPT, DRAIN, FULL, HALF, READS, Figure, Results, ratios, total_cpu
+from services.bench.figures import (
+    ACCEPT,
+    DRAIN,
+    FULL,
+    HALF,
+    READS,
+    Figure,
+    Results,
+    ratios,
+    ratios_by_connections,
+    total_cpu,
+)
 
 PROCESSES = ("web", "consumer", "writer", "redis", "postgres")
 
@@ -18,6 +31,7 @@ def to_json(results: Results) -> dict[str, Any]:
     found = results.medians()
     return {
         "ratios": ratios(found),
+        "ratios_by_connections": ratios_by_connections(found),
         "is_good": results.is_good,
         "environment": results.environment,
         "seconds": round(results.seconds, 1),
@@ -31,7 +45,7 @@ def to_json(results: Results) -> dict[str, Any]:
 def render_text(results: Results) -> str:
     """For a terminal, and as Markdown all the same."""
     found = results.medians()
-    parts = [_environment(results), _ratio_table(results)]
+    parts = [_environment(results), _ratio_table(found)]
     titles = {
         ACCEPT: "Accepting, saturated, on tables that were empty before",
         FULL: "Accepting, saturated, on tables that held the past already",
@@ -43,14 +57,14 @@ def render_text(results: Results) -> str:
         figures = [figure for figure in found if figure.part == part]
         if figures:
             parts.append(f"## {title}\n\n{_table(part, figures)}")
+    if drawn := draw_in_terminal(found):
+        parts.append(f"```text\n{drawn}\n```")
     parts.append(_verdicts(results))
     return "\n\n".join(parts) + "\n"
 
 
 def write_report(results: Results, folder: Path) -> None:
     """results.json, results.md and the charts in `folder`, which is made if need be."""
-    from services.bench.charts import draw_charts
-
     folder.mkdir(parents=True, exist_ok=True)
     charts = draw_charts(results.medians())
     for name, svg in charts.items():
@@ -68,18 +82,35 @@ def _environment(results: Results) -> str:
     env = results.environment
     redis, postgres = env["redis"], env["postgres"]
     durable = "on" if is_durable(env) else "OFF: these figures do not count"
-    return (
+    told = (
         f"Commit {env['commit']}, {env['at']}, {env['machine']}, load average at the start {env['load_average']}, "
-        f"{env['file_system']}, Python {env['python']}; {results.seconds:.0f} s in all.\n"
+        f"other work took {env['other_work']} cores meanwhile; {env['file_system']}, Python {env['python']}; "
+        f"{results.seconds:.0f} s in all.\n"
         f"Durability is {durable}: Redis {redis['version']} appendonly {redis['appendonly']}, appendfsync "
         f"{redis['appendfsync']}; PostgreSQL {postgres['version']} fsync {postgres['fsync']}, synchronous_commit "
         f"{postgres['synchronous_commit']}, full_page_writes {postgres['full_page_writes']}."
     )
+    was_busy = env["load_average"] > QUIET_LOAD * env["cores"] or env["other_work"] > QUIET_CORES
+    busy = "**The machine was busy: rates and latencies mean little; compare CPU alone, and within this run.**"
+    return f"{told}\n\n{busy}" if was_busy else told
 
 
-def _ratio_table(results: Results) -> str:
-    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in ratios(results.medians()).items() if value]
-    return "## Ratios\n\n" + markdown(("ratio", "value"), rows)
+def _ratio_table(found: Sequence[Figure]) -> str:
+    rows = [(_spelled(name), f"{value:.3f}") for name, value in ratios(found).items() if value is not None]
+    by_level = ratios_by_connections(found)
+    table = "## Ratios\n\n" + markdown(("ratio", "value"), rows)
+    if len(by_level) < 2:
+        return table
+    names = next(iter(by_level.values()))
+    beside = [
+        (_spelled(name), *("" if (value := by_level[level][name]) is None else f"{value:.3f}" for level in by_level))
+        for name in names
+    ]
+    return f"{table}\n\n" + markdown(("by connections", *map(str, by_level)), beside)
+
+
+def _spelled(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _table(part: str, figures: Sequence[Figure]) -> str:
@@ -88,6 +119,7 @@ def _table(part: str, figures: Sequence[Figure]) -> str:
     head += ["connections"] if part in (ACCEPT, FULL) else []
     head += ["lists/s" if part == READS else "orders/s"]
     columns = {
+        "asked": "asked/s",
         "recorded_rate": "recorded/s",
         "p50_ms": "p50 ms",
         "p99_ms": "p99 ms",
@@ -100,7 +132,9 @@ def _table(part: str, figures: Sequence[Figure]) -> str:
     }
     shown = {key: title for key, title in columns.items() if any(key in figure.values for figure in figures)}
     head += list(shown.values())
-    head += [f"CPU {name}" for name in has_cpu] + ["CPU s / 1000"] + ["MiB"] * (part != READS)
+    has_client = any("client_cpu" in figure.values for figure in figures)
+    head += [f"CPU {name}" for name in has_cpu] + ["CPU s / 1000"] + ["(client)"] * has_client
+    head += ["MiB"] * (part != READS)
     rows = []
     for figure in figures:
         values = figure.values
@@ -108,7 +142,7 @@ def _table(part: str, figures: Sequence[Figure]) -> str:
         row += [str(figure.connections)] if part in (ACCEPT, FULL) else []
         row += [f"{values['rate']:.0f}"] + [_number(values, key) for key in shown]
         row += [_number(values, f"cpu:{name}", 3) for name in has_cpu] + [f"{total_cpu(values):.3f}"]
-        row += [_memory(values)] * (part != READS)
+        row += [_number(values, "client_cpu", 3)] * has_client + [_memory(values)] * (part != READS)
         rows.append(row)
     return markdown(head, rows)
 

@@ -1,17 +1,21 @@
 """The order of a benchmark: which part, which contender, which round. Measures nothing itself.
 
-Contenders alternate within a round, each round begins with another one, and every round ends with the oracle.
+Contenders alternate within a round, every other round goes backwards, and whatever a contender was sent ends with the
+oracle.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from statistics import median
 
+from services.bench.busy import OtherWork, warning_before
 from services.bench.contenders import CONTENDERS, Contender
-from services.bench.environment import describe_environment
-from services.bench.figures import ACCEPT, COMPARED_AT, DRAIN, FULL, READS, Results
+from services.bench.environment import describe_environment, is_durable
+from services.bench.figures import ACCEPT, COMPARED_AT, DRAIN, FULL, HALF, READS, Figure, Results
 from services.bench.fill import fill_tables
 from services.bench.measure_accept import judge_round, measure, measure_half, now
 from services.bench.measure_drain import measure_drain
@@ -22,10 +26,14 @@ from services.bench.world import Lent, World, open_world
 from services.bench.wrk import Answers, require_wrk
 from services.cart.catalog import load_catalog
 from services.certify.world import DoesNotRun
+from shared.errors import TillrollError
 from shared.settings import Settings
 
 FULL_CONTENDERS = ("tillroll", "afternoon")
-WARM_UP = 1  # seconds; imports, pools, prepared statements
+OUR_PACE = ("tillroll", "floor-http")
+"""At half load these are asked for the same: half of what tillroll can do. The others for half of what they can."""
+
+WARM_UP = 1  # seconds; imports, pools, prepared statements, and the tokens that were verified too long ago
 
 Say = Callable[[str], None]
 
@@ -33,28 +41,37 @@ Say = Callable[[str], None]
 async def run_bench(plan: Plan, folder: Path, lent: Lent, say: Say) -> Results:
     """Everything in `plan`, in the empty `folder`; `say` gets a line for each thing that happens.
 
-    Raises TillrollError when something cannot be started; what an oracle finds is in the results.
+    Raises TillrollError when nothing can be started. What an oracle finds, and a part that broke off, is in the
+    results: what was measured counts for a reader all the same.
     """
     require_wrk()
     begun = time.monotonic()
+
+    def tell(line: str) -> None:
+        say(f"{time.monotonic() - begun:5.0f} s  {line}")
+
+    other_work = OtherWork()
+    if warning := warning_before():
+        tell(warning)
+    tell("starting the servers")
     shoppers = prepare_shoppers(folder, load_catalog(Settings()))
     async with AsyncExitStack() as stack:
-        say("starting the servers")
         world = await open_world(folder, lent, shoppers)
         stack.push_async_callback(world.stop)
         results = Results(await describe_environment(world))
-        bench = _Bench(plan, world, results, say)
-        if {ACCEPT, FULL} & set(plan.parts):
-            await bench.accept()
-        await bench.end_processes()
-        try:
-            if DRAIN in plan.parts:
-                await measure_drain(world, results, plan.events, plan.drains, plan.seconds * 2, say)
-            if READS in plan.parts:
-                await measure_reads(world, results, plan.read_rows, plan.seconds, say)
-        except DoesNotRun as fault:  # what was measured before it still counts for a reader
-            results.accidents.append(str(fault))
+        bench = _Bench(plan, world, results, tell)
+        await bench.start()
+        for number, part in enumerate(plan.parts, 1):
+            tell(f"part {number} of {len(plan.parts)}: {part}")
+            try:
+                await bench.measure(part)
+            except TillrollError as fault:
+                results.accidents.append(f"{part} broke off: {fault}")
+                tell(results.accidents[-1])
         results.accidents += world.accidents()
+        if is_durable(results.environment) and not is_durable(await describe_environment(world)):
+            results.accidents.append("durability was switched off during the run")
+        results.environment["other_work"] = other_work.cores()
     results.seconds = time.monotonic() - begun
     return results
 
@@ -64,83 +81,104 @@ class _Bench:
 
     def __init__(self, plan: Plan, world: World, results: Results, say: Say) -> None:
         self.plan, self.world, self.results, self.say = plan, world, results, say
+        self._contenders = [CONTENDERS[name] for name in plan.contenders]
 
-    async def accept(self) -> None:
-        names = self.plan.contenders
-        self.say(f"starting {', '.join(names)}")
-        await self.world.start(names)
-        await self._rounds("warm-up", [CONTENDERS[n] for n in names], (COMPARED_AT,), 1, WARM_UP, has_half_load=False)
-        self.results.figures.clear()
-        if ACCEPT in self.plan.parts:
-            contenders = [CONTENDERS[name] for name in names]
-            half = self.plan.has_half_load
-            await self._rounds(
-                ACCEPT, contenders, self.plan.levels, self.plan.rounds, self.plan.seconds, has_half_load=half
-            )
-        large = [CONTENDERS[name] for name in names if name in FULL_CONTENDERS]
-        if FULL in self.plan.parts and large:
-            await fill_tables(self.world, large, self.plan.rows, self.say)
-            rounds = max(1, self.plan.rounds - 1)
-            await self._rounds(FULL, large, (COMPARED_AT,), rounds, self.plan.seconds, has_half_load=False)
+    async def start(self) -> None:
+        """The web tiers and the consumer, if a part needs them."""
+        if {ACCEPT, HALF, FULL} & set(self.plan.parts):
+            self.say(f"starting {', '.join(self.plan.contenders)}")
+            await self.world.start(self.plan.contenders)
 
-    async def end_processes(self) -> None:
-        self.results.accidents += self.world.accidents()
-        await self.world.stop_processes()
+    async def measure(self, part: str) -> None:
+        """One part; raises TillrollError when it cannot go on."""
+        if part in (DRAIN, READS):  # they start their own
+            self.results.accidents += self.world.accidents()
+            await self.world.stop_processes()
+        steps = {ACCEPT: self._accept, HALF: self._half, FULL: self._full, DRAIN: self._drain, READS: self._reads}
+        await steps[part]()
+
+    async def _accept(self) -> None:
+        await self._rounds(self.plan.rounds, self._contenders, partial(self._saturate, ACCEPT, self.plan.levels))
+
+    async def _half(self) -> None:
+        loaded = [contender for contender in self._contenders if not contender.is_alone]
+        await self._rounds(self.plan.half_rounds, loaded, self._keep_pace)
+
+    async def _full(self) -> None:
+        large = [contender for contender in self._contenders if contender.name in FULL_CONTENDERS]
+        await fill_tables(self.world, large, self.plan.rows, self.say)
+        await self._rounds(self.plan.full_rounds, large, partial(self._saturate, FULL, (COMPARED_AT,)))
+
+    async def _drain(self) -> None:
+        await measure_drain(self.world, self.results, self.plan.events, self.plan.drains, self.plan.seconds, self.say)
+
+    async def _reads(self) -> None:
+        await measure_reads(self.world, self.results, self.plan.read_rows, self.plan.seconds, self.say)
 
     async def _rounds(
         self,
-        part: str,
-        contenders: Sequence[Contender],
-        levels: Sequence[int],
         rounds: int,
-        seconds: float,
-        *,
-        has_half_load: bool,
+        contenders: Sequence[Contender],
+        load: Callable[[Contender, str], Awaitable[list[Answers]]],
     ) -> None:
         for number in range(rounds):
-            for contender in _rotated(contenders, number):
-                since, runs = now(), list[Answers]()
-                for connections in (COMPARED_AT,) if contender.is_alone else levels:
-                    runs.append(await self._saturate(part, contender, connections, seconds, number))
-                if has_half_load and not contender.is_alone:
-                    runs.append(await self._half(contender, runs, number))
-                await self._judge(part, contender, since, runs)
+            for contender in in_turn(contenders, number):
+                since = now()
+                answers = await load(contender, f"round {number + 1}")
+                await self._judge(contender, since, answers)
 
-    async def _saturate(
-        self, part: str, contender: Contender, connections: int, seconds: float, number: int
-    ) -> Answers:
-        figure, answers = await measure(self.world, contender, part, connections, seconds)
+    async def _saturate(self, part: str, levels: Sequence[int], contender: Contender, label: str) -> list[Answers]:
+        _, warm = await measure(self.world, contender, part, COMPARED_AT, WARM_UP)
+        runs = [warm]
+        for connections in (COMPARED_AT,) if contender.is_alone else levels:
+            figure, answers = await measure(self.world, contender, part, connections, self.plan.seconds)
+            self._note(figure, answers, f"{label}  {contender.name:<17}{connections:>4} connections")
+            runs.append(answers)
+        return runs
+
+    async def _keep_pace(self, contender: Contender, label: str) -> list[Answers]:
+        rate = self._half_of_capacity(contender)
+        figure, runs = await measure_half(self.world, contender, rate, self.plan.seconds)
+        self._note(figure, runs[-1], f"{label}  {contender.name:<17} asked {rate:8.0f}/s")
+        return runs
+
+    def _half_of_capacity(self, contender: Contender) -> float:
+        paced = "tillroll" in self.plan.contenders and contender.name in OUR_PACE
+        name = "tillroll" if paced else contender.name
+        rates: dict[int, list[float]] = {}
+        for figure in self.results.figures:
+            if (figure.part, figure.contender) == (ACCEPT, name):
+                rates.setdefault(figure.connections, []).append(figure.values["rate"])
+        if not rates:
+            raise DoesNotRun(f"nobody knows the capacity of {name}: that takes the part {ACCEPT}")
+        return max(map(median, rates.values())) / 2
+
+    def _note(self, figure: Figure, answers: Answers, label: str) -> None:
         self.results.figures.append(figure)
         self.say(
-            f"{part} {number + 1}  {contender.name:<17}{connections:>4} connections {answers.rate:8.0f} orders/s"
-            f"  p50 {answers.p50_ms:6.1f} ms  p99 {answers.p99_ms:6.1f} ms{_refusals(answers)}"
+            f"{label} {answers.rate:8.0f} orders/s  p50 {answers.p50_ms:6.1f} ms  p99 {answers.p99_ms:6.1f} ms"
+            f"{_refusals(answers)}"
         )
-        return answers
 
-    async def _half(self, contender: Contender, runs: Sequence[Answers], number: int) -> Answers:
-        capacity = max(run.rate for run in runs)
-        figure, answers = await measure_half(self.world, contender, capacity, self.plan.seconds)
-        self.results.figures.append(figure)
-        self.say(
-            f"half {number + 1}    {contender.name:<17}  at half load  {answers.rate:8.0f} orders/s"
-            f"  p50 {answers.p50_ms:6.1f} ms  p99 {answers.p99_ms:6.1f} ms{_refusals(answers)}"
-        )
-        return answers
-
-    async def _judge(self, part: str, contender: Contender, since: datetime, runs: Sequence[Answers]) -> None:
+    async def _judge(self, contender: Contender, since: datetime, runs: Sequence[Answers]) -> None:
         verdict = await judge_round(self.world, contender, since, runs)
         self.results.verdicts.setdefault(contender.name, []).append(verdict)
         if not verdict.is_good:
-            self.say(f"{part}  {contender.name}: THE ORACLE OBJECTS: {verdict}")
+            self.say(f"{contender.name}: THE ORACLE OBJECTS: {verdict}")
         for name, process in self.world.processes.items():
             if process.pid is None:
                 raise DoesNotRun(f"{name} has ended; its log is {process.log}")
 
+    async def _end_processes(self) -> None:
+        self.results.accidents += self.world.accidents()
+        await self.world.stop_processes()
 
-def _rotated(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
-    """Each round begins one further, so that none always follows the same one."""
+
+def in_turn(contenders: Sequence[Contender], number: int) -> Sequence[Contender]:
+    """Each round begins one further and goes the other way than the one before, so that none always follows another."""
     first = number % len(contenders)
-    yield from (*contenders[first:], *contenders[:first])
+    turned = (*contenders[first:], *contenders[:first])
+    return turned[::-1] if number % 2 else turned
 
 
 def _refusals(answers: Answers) -> str:

@@ -5,7 +5,7 @@ Checkout number n belongs to one user, one body and one key; checkouts.lua sends
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from jwt.algorithms import RSAAlgorithm
 from services.cart.catalog import Catalog
 from services.checkout.names import key_name
 
-USERS = 2000  # each comes again and again, as the shoppers of one busy minute do
+USERS = 1001  # each comes again and again, as shoppers within one minute do, and by turns to each of two processes
 PREFIX = "shopper-"
 LINES = 3
 _QUANTITIES = 8  # of each product: the least stock of the packaged catalogue
@@ -36,9 +36,9 @@ class Shoppers:
     bodies_file: Path
     jwks_file: Path
 
-    def names(self, first: int, submitted: int) -> Iterator[tuple[UUID, Decimal]]:
-        """Name and total of the `submitted` checkouts after number `first`."""
-        for number in range(first, first + submitted):
+    def names(self, numbers: Iterable[int]) -> Iterator[tuple[UUID, Decimal]]:
+        """Name and total of the checkouts that follow the `numbers`."""
+        for number in numbers:
             user = self.users[number % len(self.users)]
             total = self.totals[number // len(self.users) % len(self.totals)]
             yield key_name(user, key_of(number + 1)), total

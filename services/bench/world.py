@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 from redis.exceptions import RedisError
 
-from services.bench.contenders import AFTERNOON_DB, CONTENDERS, TILLROLL_DB
+from services.bench.contenders import AFTERNOON_DB, CHECKOUTS, CONTENDERS, TILLROLL_DB
 from services.bench.shoppers import Shoppers
 from services.certify.readiness import is_ready, postgres_answers, redis_answers
 from services.certify.roll import open_redis, read_backlog
@@ -29,7 +29,7 @@ from shared.errors import TillrollError
 ROOT = Path(__file__).parents[2]
 CONTENDERS_FOLDER = ROOT / "tests" / "bench"
 DRAINED_WITHIN = 600.0  # seconds
-WORKERS = 2
+WRITERS = 2  # as many as the web tiers have processes
 _NGINX_PATH = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin:/opt/homebrew/bin"
 _NO_LIMIT = "1000000"  # requests a second from one address: the load comes from one
 
@@ -60,8 +60,8 @@ class World:
     postgres: Process
     processes: dict[str, Process] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
-    checkouts: int = 0
-    """How many were sent so far: each is sent once, to one contender."""
+    next_checkout: int = 0
+    """The number of the first that was not sent so far: each is sent once, to one contender."""
 
     @property
     def redis_url(self) -> str:
@@ -138,23 +138,21 @@ class World:
     def _add(self, name: str) -> None:
         port = self.ports[name] = free_port()
         gateway = self.lent.gateway_argv(port)
-        two = ("--workers", str(WORKERS))
-        afternoon = {"DATABASE_URL": self.database_url(AFTERNOON_DB)}
-        match name:
-            case "gateway-1":
+        match name.partition("-")[0]:
+            case "gateway":
                 program = self.program(name, gateway)
-            case "gateway-2":
-                program = self.program(name, [*gateway, *two])
             case "checkout":
-                program = self.program(name, [*_serving(gateway, "services.checkout.app"), *two])
+                program = self.program(name, _serving(gateway, "services.checkout.app"))
             case "afternoon":
-                program = self.program(name, [*_serving(gateway, "tests.bench.afternoon"), *two], **afternoon)
+                own = self.database_url(AFTERNOON_DB)
+                program = self.program(name, _serving(gateway, "tests.bench.afternoon"), DATABASE_URL=own)
             case "floor":
-                program = self.program(name, [*_serving(gateway, "tests.bench.floor_http"), *two])
+                program = self.program(name, _serving(gateway, "tests.bench.floor_http"))
             case "consumer":
                 program = self.program(name, self.lent.consumer_argv(port))
             case "nginx":
-                program = self.program(name, _nginx(self.folder / "nginx", port, self.ports["checkout"]))
+                upstreams = [self.ports[checkout] for checkout in CHECKOUTS]
+                program = self.program(name, _nginx(self.folder / "nginx", port, upstreams))
             case other:
                 raise AssertionError(other)
         ask = partial(_nginx_answers, port) if name == "nginx" else partial(is_ready, port)
@@ -208,7 +206,7 @@ def _serving(gateway: Sequence[str], module: str) -> list[str]:
     return [f"{module}:create_app" if part.endswith(":create_app") else part for part in gateway]
 
 
-def _nginx(folder: Path, port: int, checkout_port: int) -> list[str]:
+def _nginx(folder: Path, port: int, checkout_ports: Sequence[int]) -> list[str]:
     binary = shutil.which("nginx", path=_NGINX_PATH)
     if binary is None:
         raise NoContender("nginx is not installed: install it, or choose contenders with --only.")
@@ -222,7 +220,8 @@ def _nginx(folder: Path, port: int, checkout_port: int) -> list[str]:
         "NGINX_TEMP": str(folder),
         "TRUSTED_PROXY": HOST,
     }
-    upstream = f"{HOST}:{checkout_port}"  # POST /api/orders goes nowhere else
+    # POST /api/orders goes nowhere else
+    upstream = " fail_timeout=1s; server ".join(f"{HOST}:{checkout_port}" for checkout_port in checkout_ports)
     known |= dict.fromkeys(re.findall(r"\$\{(\w+_UPSTREAM)\}", template), upstream)
     text = re.sub(r"\$\{(\w+)\}", lambda match: known[match[1]], template)
     (folder / "nginx.conf").write_text(text)

@@ -1,20 +1,20 @@
 """The floor of recording: redis-py reads batches, asyncpg writes them with the set-based SQL, redis-py acks. No more.
 
-It validates nothing, buries nothing and leaves the overlay alone. Runs until it is told to end.
+It validates nothing, buries nothing and leaves the overlay alone. Moments go as milliseconds and amounts as text, as
+the consumer sends them, on the consumer's own event loop. Runs until it is told to end.
 """
 
-import asyncio
 import hashlib
 import os
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pydantic_core
+import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from services.orders.entries import MOMENT
 from shared.streams import GROUP, STREAM
 
 BATCH = 500  # the product's own
@@ -26,31 +26,31 @@ ORDER BY event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id
 """
-EVENTS = """
+EVENTS = f"""
 INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
-SELECT event_id, 'checkout.completed', user_id, event_id, content_hash, payload::json, $6, entry_id, accepted_at,
-       'floor'
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::timestamptz[])
-     AS event (event_id, user_id, content_hash, payload, entry_id, accepted_at)
+SELECT event_id, 'checkout.completed', user_id, event_id, content_hash, payload::json, $6, entry_id, {MOMENT}, 'floor'
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::bigint[])
+     AS event (event_id, user_id, content_hash, payload, entry_id, ms)
 ORDER BY event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id
 """
-STATUSES = """
+STATUSES = f"""
 INSERT INTO order_statuses (order_id, status, changed_at)
-SELECT order_id, 'processing', changed_at FROM unnest($1::uuid[], $2::timestamptz[]) AS touched (order_id, changed_at)
+SELECT order_id, 'processing', {MOMENT} FROM unnest($1::uuid[], $2::bigint[]) AS touched (order_id, ms)
 ORDER BY order_id
 ON CONFLICT DO NOTHING
 RETURNING order_id
 """
-ORDERS = """
+ORDERS = f"""
 INSERT INTO orders (id, user_id, total, status, created_at)
-SELECT id, user_id, total, 'processing', created_at
-FROM unnest($1::uuid[], $2::text[], $3::numeric[], $4::timestamptz[]) AS made (id, user_id, total, created_at)
+SELECT id, user_id, total::numeric, 'processing', {MOMENT}
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS made (id, user_id, total, ms)
 """
 ITEMS = """
 INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity, user_id)
-SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::numeric[], $6::integer[], $7::text[])
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], ($5::text[])::numeric[], $6::integer[],
+                     $7::text[])
 """
 
 
@@ -74,7 +74,7 @@ async def drain(redis_url: str, database_url: str) -> None:
 async def record(connection: asyncpg.Connection, entries: list[Any]) -> None:
     """One batch of raw entries in one transaction."""
     ids, users, hashes, payloads, entry_ids, moments, totals = [], [], [], [], [], [], []
-    lines: list[tuple[str, int, str, str, Decimal, int, str]] = []
+    lines: list[tuple[str, int, str, str, str, int, str]] = []
     for entry_id, flat in entries:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         event, event_id = pydantic_core.from_json(fields[b"payload"]), fields[b"event_id"].decode()
@@ -83,11 +83,10 @@ async def record(connection: asyncpg.Connection, entries: list[Any]) -> None:
         hashes.append(hashlib.sha256(fields[b"payload"]).hexdigest())
         payloads.append(fields[b"payload"].decode())
         entry_ids.append(entry_id.decode())
-        moments.append(datetime.fromtimestamp(int(fields[b"accepted_at"]) / 1000, UTC))
-        totals.append(Decimal(event["total"]))
+        moments.append(int(fields[b"accepted_at"]))
+        totals.append(event["total"])
         for number, line in enumerate(event["lines"], 1):
-            price = Decimal(line["unit_price"])
-            what = line["product_id"], line["title"], price, line["quantity"]
+            what = line["product_id"], line["title"], line["unit_price"], line["quantity"]
             lines.append((event_id, number, *what, event["user_id"]))
     async with connection.transaction():
         await connection.fetch(OWNERS, ids, users)
@@ -98,4 +97,4 @@ async def record(connection: asyncpg.Connection, entries: list[Any]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(drain(os.environ["REDIS_URL"], os.environ["DATABASE_URL"]))
+    uvloop.run(drain(os.environ["REDIS_URL"], os.environ["DATABASE_URL"]))

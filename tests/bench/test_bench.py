@@ -4,18 +4,22 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
 
-from services.bench.charts import draw_charts
+from services.bench.busy import OtherWork
+from services.bench.charts import draw_charts, draw_in_terminal
+from services.bench.contenders import CONTENDERS
 from services.bench.figures import ACCEPT, DRAIN, Figure, Results, medians, ratios, total_cpu
 from services.bench.oracle import Row, judge
-from services.bench.plan import QUICK, UnknownPart, plan_bench
+from services.bench.plan import QUICK, Plan, UnknownPart, plan_bench
 from services.bench.processes import TICK, cpu_seconds, memory_mib, parse_stat
 from services.bench.report import render_text, to_json
+from services.bench.run import _Bench, in_turn
 from services.bench.shoppers import key_of, prepare_shoppers
 from services.bench.wrk import NoClient, read_report, require_wrk
 from services.cart.catalog import load_catalog
@@ -136,11 +140,14 @@ def test_nothing_accepted_is_no_good_verdict() -> None:
 
 
 def test_a_report_of_wrk_is_read_with_its_ids() -> None:
-    told = 'submitted 12\ncreated 2\nduplicates 0\nrefused 1\nlast_refusal 503 {"error":"Too busy"}\n'
-    told += "duration_us 2000000\np50_us 1500\np99_us 9000\nmax_us 9100\nconnect 0\nbroken 0\ntimeouts 1\n"
+    told = 'submitted 12 9\nduplicates 0 0\nrefused 1 2\nlast_refusal  503 {"error":"Too busy"}\n'
+    told += "duration_us 2000000\np50_us 1500\np99_us 9000\nmax_us 9100\nconnect 1\nbroken 3\ntimeouts 1\n"
     answers = read_report(40, told, "a\nb\n")
-    assert (answers.first, answers.submitted, answers.order_ids, answers.rate) == (40, 12, ("a", "b"), 1.0)
-    assert (answers.p50_ms, answers.p99_ms, answers.timeouts) == (1.5, 9.0, 1)
+    assert (answers.first, answers.submitted, answers.order_ids, answers.rate) == (40, (12, 9), ("a", "b"), 1.0)
+    assert (answers.p50_ms, answers.p99_ms, answers.timeouts, answers.refused, answers.broken) == (1.5, 9.0, 1, 3, 4)
+    numbers = list(answers.numbers)
+    assert len(set(numbers)) == 21
+    assert (numbers[:2], numbers[12:14], answers.next_first) == ([40, 42], [41, 43], 64)
     assert answers.last_refusal == '503 {"error":"Too busy"}'
 
 
@@ -153,7 +160,7 @@ def test_without_wrk_one_sentence_says_what_to_install(monkeypatch: pytest.Monke
 def test_no_user_buys_the_same_twice_within_a_window_and_every_checkout_has_a_name(tmp_path: Path) -> None:
     shoppers = prepare_shoppers(tmp_path, load_catalog(Settings()), users=5)
     assert len(shoppers.bodies) == 512
-    named = list(shoppers.names(10, 20))
+    named = list(shoppers.names(range(10, 30)))
     assert named[0][0] == key_name(shoppers.users[0], key_of(11))
     assert len({name for name, _ in named}) == 20
     assert named[0][1] != named[5][1]  # the same user, next time
@@ -170,8 +177,9 @@ def test_only_takes_parts_and_contenders_and_names_what_it_knows() -> None:
 def test_the_report_holds_ratios_durability_and_the_oracle() -> None:
     redis = {"version": "7.0.15", "appendonly": "yes", "appendfsync": "everysec"}
     postgres = {"version": "18.4", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-    where = {"commit": "abc", "at": "today", "machine": "two cores", "load_average": 1, "file_system": "ext4"}
-    results = Results({**where, "python": "3.11", "redis": redis, "postgres": postgres})
+    where = {"commit": "abc", "at": "today", "machine": "two cores", "cores": 2, "file_system": "ext4"}
+    load = {"load_average": 0.4, "other_work": 0.01}
+    results = Results({**where, **load, "python": "3.11", "redis": redis, "postgres": postgres})
     results.figures = [_figure(ACCEPT, "tillroll", 4000, 0.2), _figure(ACCEPT, "afternoon", 400, 4.0)]
     results.verdicts["tillroll"] = [judge(NAMES, iter(NAMES), ROWS), judge(NAMES, iter(NAMES), ROWS[:2])]
     text = render_text(results)
@@ -180,6 +188,9 @@ def test_the_report_holds_ratios_durability_and_the_oracle() -> None:
     assert "NOT GOOD" in text
     assert to_json(results)["ratios"]["accept_vs_afternoon"] == 10
     assert not to_json(results)["is_good"]
+    assert "The machine was busy" not in text
+    results.environment["other_work"] = 0.8
+    assert "The machine was busy" in render_text(results)
 
 
 def test_the_charts_are_drawings_of_the_medians() -> None:
@@ -188,3 +199,43 @@ def test_the_charts_are_drawings_of_the_medians() -> None:
     words = [element.text for element in ElementTree.fromstring(charts["cpu.svg"]).iter() if element.text]
     assert "afternoon" in words
     assert "5.00" in words
+
+
+def test_a_terminal_gets_the_same_charts_in_bars_as_long_as_what_they_tell() -> None:
+    drawn = draw_in_terminal([_figure(ACCEPT, "tillroll", 1000, 0.2), _figure(ACCEPT, "afternoon", 100, 2.0)])
+    lines = drawn.split("\n")
+    assert lines[0] == "CPU seconds of 1000 orders, client not counted  █ web  ▓ postgres"
+    assert lines[1:3] == [" tillroll █████▓ 0.25", f"afternoon {'█' * 48}{'▓' * 12} 2.50"]
+    assert f" tillroll, 32 {'█' * 60} 1000" in lines
+
+
+def test_none_of_three_contenders_always_follows_the_same_one() -> None:
+    contenders = [CONTENDERS[name] for name in ("tillroll", "afternoon", "floor-http")]
+    turns = [in_turn(contenders, number) for number in range(4)]
+    assert all({*turn} == {*contenders} for turn in turns)
+    after = {(one.name, other.name) for turn in turns for one, other in pairwise(turn)}
+    assert len(after) == 6
+
+
+def test_other_work_is_what_neither_we_nor_our_children_did(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  1000 20 300 99999 50 6 7 8 0 0\ncpu0 1 2 3\n")
+    other_work = OtherWork(stat)
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    stat.write_text(f"cpu  {1000 + 5 / TICK:.0f} 20 300 199999 50 6 7 8 0 0\n")
+    assert 4.0 < other_work.seconds() < 4.8
+
+
+def test_half_load_is_the_same_rate_for_tillroll_and_the_floor_and_the_own_half_for_all_others() -> None:
+    bench = _Bench(Plan(), None, Results({}), print)  # type: ignore[arg-type]
+    for name, rate in (("tillroll", 3000), ("floor-http", 5000), ("afternoon", 300)):
+        bench.results.figures += [
+            _figure(ACCEPT, name, rate + more, 1.0, level) for more in (0, 20, 90) for level in (8, 32)
+        ]
+        bench.results.figures += [_figure(ACCEPT, name, 10, 1.0, 128)]
+    assert [bench._half_of_capacity(CONTENDERS[n]) for n in ("tillroll", "floor-http", "afternoon")] == [
+        1510,
+        1510,
+        160,
+    ]

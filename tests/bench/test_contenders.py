@@ -95,12 +95,13 @@ async def test_the_write_path_of_the_afternoon_version_counts_what_it_wrote(
     afternoon_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", afternoon_url)
-    written, seconds = await write_for(0.2)
+    written, seconds, cpu = await write_for(0.2)
     connection = await asyncpg.connect(afternoon_url)
     try:
         assert written == await connection.fetchval("SELECT count(*) FROM orders") > 0
     finally:
         await connection.close()
+    assert 0 < cpu <= seconds * 2
     assert seconds >= 0.2
 
 
@@ -159,11 +160,11 @@ def test_the_bodies_of_the_load_are_the_ones_that_are_summed_up(shoppers: Shoppe
 
 def test_the_gateway_of_a_deployment_can_be_written_for_a_benchmark(tmp_path: Path) -> None:
     try:
-        argv = _nginx(tmp_path, 8080, 8081)
+        argv = _nginx(tmp_path, 8080, (8081, 8082))
     except NoContender as fault:
         pytest.skip(str(fault))
     text = (tmp_path / "nginx.conf").read_text()
     assert "listen 127.0.0.1:8080" in text
-    assert text.count("server 127.0.0.1:8081 ") == 4
+    assert text.count("server 127.0.0.1:8081 fail_timeout=1s; server 127.0.0.1:8082 fail_timeout=1s;") == 4
     assert "${" not in text
     assert str(tmp_path / "nginx.conf") in argv
