@@ -74,12 +74,16 @@ def _replay(page: Page, place: str, why: str) -> None:
 
 
 def _let_things_happen(system: System, overview: Page) -> None:
-    """A minute and a half of trade, with the consumer held up once."""
+    """A minute and a half of trade: impatient clients submit again, and the consumer is held up once."""
     expect(overview.locator("#live-text")).to_have_text("Live")
     for second in range(90):
         if second in (50, 57):
             (system.pause if second == 50 else system.go_on)("consumer")
         buy(system, f"shopper-{second % 7}@example.com", 20 + (second * 7) % 23)
+        for _ in range(1 + second * 5 % 7 % 4):
+            system.order("mara@example.com", {"2": 1}, 149, Idempotency_Key=f"mara-buys-{second}")
+        if second % 3 == 0:
+            system.order("jonas@example.com", {"3": 1}, 39)
         overview.wait_for_timeout(1000)
 
 
