@@ -11,10 +11,11 @@ from typing import Any
 
 import hiredis
 from opentelemetry.trace import SpanKind
-from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -29,11 +30,29 @@ _SYSTEM = {"db.system.name": "redis"}
 log = logging.getLogger(__name__)
 
 
-class _Connection(Connection):
-    """One that packs a command's arguments in C: a script call has forty, and redis-py's own loop costs 50 us."""
+class _Own(AbstractConnection):
+    """Packs a command's arguments in C (a script call has forty, and redis-py's own loop costs 50 us), and can be
+    cancelled while it writes.
+    """
 
     def pack_command(self, *args: Any) -> list[bytes]:
         return [hiredis.pack_command((*args[0].encode().split(), *args[1:]))]
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        # redis-py's own gives the write to `asyncio.wait_for`, which Python 3.11 lets swallow a cancellation that comes
+        # just when the write is done: the caller would then wait on for its answer
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health:
+            await self.check_health()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command(command)
+        except BaseException as fault:
+            await self.disconnect(nowait=True)
+            if isinstance(fault, OSError):  # TimeoutError is one
+                raise ConnectionError(f"Error while writing to socket: {fault or 'time-out'}") from fault
+            raise
 
 
 def connect_redis(settings: Settings, process: str) -> "Redis":
@@ -47,9 +66,9 @@ def connect_redis(settings: Settings, process: str) -> "Redis":
         socket_connect_timeout=_SOCKET_TIMEOUT.total_seconds(),
         client_name=f"tillroll-{process}",
         protocol=2,
-        connection_class=_Connection,
         retry=retry,
     )
+    pool.connection_class = type("OwnConnection", (_Own, pool.connection_class), {})  # over TCP, TLS or a unix socket
     return SharedTrips.from_pool(pool)
 
 

@@ -62,6 +62,17 @@ async def test_a_caller_that_gives_up_on_the_way_disturbs_no_other(shared: Redis
     assert await shared.echo("next") == b"next"
 
 
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_a_caller_that_gives_up_at_any_moment_of_its_write_does_not_wait_on(shared: Redis, turns: int) -> None:
+    await shared.ping()
+    reader = asyncio.ensure_future(shared.xread({"till:nothing": "$"}, block=300))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+
+
 async def test_scripts_that_the_server_forgot_are_loaded_again_for_every_caller(shared: Redis, redis: Redis) -> None:
     join = Script("services.checkout", "join_key.lua")
     await redis.script_flush()
