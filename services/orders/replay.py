@@ -31,9 +31,11 @@ from shared.tracing import context_in, span
 
 DEFAULT_RATE = 500  # events a second
 MAX_RATE = 10_000
-_PLAN_PAGE = 500  # events judged in one transaction
+_PLAN_PAGE = 100  # events judged at once: ten milliseconds in which this process answers nobody else
 _SEND_PAGE = 50  # entries in one call of Redis: half a millisecond in which no checkout is accepted
-_AHEAD = 1000  # entries that may wait for the consumer: live ones wait behind them for a tenth of a second
+_SETTLE_PAGE = 500  # events looked up at once
+_AHEAD = 200  # entries that may wait for the consumer: live ones wait behind them
+_REST = 4  # times as long as a page took, at the default rate: on a busy machine pages take longer, and so do rests
 _LOOK_AGAIN = 0.1  # seconds
 _KEEP_POSITION = timedelta(days=30)
 _SEND = Script(__package__, "replay_entries.lua")
@@ -71,12 +73,14 @@ async def make_plan(engine: AsyncEngine, redis: "Redis", run_id: UUID, progress:
     position, is_last = "", False
     async with open_preview(engine) as preview:
         while not is_last:
+            begun = time.monotonic()
             page = await read_page(engine, redis, run.source, run.chosen, run.bound, position, _PLAN_PAGE)
             judged = await preview.judge([original.fields for original in page.originals])
             await replay_runs.note_plan(engine, run_id, len(outcomes), page.originals, judged)
             outcomes += [judgement.outcome for judgement in judged]
             position, is_last = page.position, page.is_last
             progress("planned", len(outcomes), None)
+            await _rest(begun, run.rate)
     for number, judgement in preview.revisions.items():
         outcomes[number] = judgement.outcome
     await replay_runs.end_plan(engine, run_id, json.dumps(count_outcomes(outcomes)), preview.revisions)
@@ -112,16 +116,16 @@ async def run_replay(
     or somebody paused it. Raises what Redis and Postgres raise: the run goes on with `start_replay`.
     """
     run = await _catch_up(engine, redis, await read_run(engine, run_id))
-    started, sent_before = time.monotonic(), run.sent
     total = (run.planned or {}).get("total")
     while run.status is Status.RUNNING:
         progress("sent", run.sent, total)
-        await asyncio.sleep(max(0.0, started + (run.sent - sent_before) / run.rate - time.monotonic()))
         if await _is_too_far_ahead(redis):
             await asyncio.sleep(_LOOK_AGAIN)
             run = await read_run(engine, run_id)
         else:
+            begun, before = time.monotonic(), run.sent
             run = await send_page(engine, redis, run)
+            await _rest(begun, run.rate, run.sent - before)
     if run.status is Status.PAUSED:
         await end(engine, operator, _act_of(run, "replay.run"), run.audit_seq, {"paused": True, "sent": run.sent})
     while run.status is Status.SENT:
@@ -176,6 +180,15 @@ async def _catch_up(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
     return await read_run(engine, run.run_id)
 
 
+async def _rest(begun: float, rate: int, sent: int = 0) -> None:
+    """Leaves the machine to the live checkouts after a page that was begun at `begun` and sent so many entries.
+
+    Who asks for more than the default rate gets shorter rests in proportion.
+    """
+    taken = time.monotonic() - begun
+    await asyncio.sleep(max(sent / rate - taken, _REST * taken * min(1.0, DEFAULT_RATE / rate)))
+
+
 async def _is_too_far_ahead(redis: "Redis") -> bool:
     """Whether the consumer is behind, or nobody knows whether it is."""
     backlog = await count_backlog(redis)
@@ -200,7 +213,11 @@ async def _is_taken(engine: AsyncEngine, redis: "Redis", run: Run) -> bool:
 
 
 async def _finish(engine: AsyncEngine, run: Run, operator: Operator) -> Run:
-    result = await replay_runs.settle_run(engine, run.run_id)
+    for first in range(0, (run.planned or {}).get("total", 0), _SETTLE_PAGE):
+        begun = time.monotonic()
+        await replay_runs.settle_events(engine, run.run_id, first, _SETTLE_PAGE)
+        await _rest(begun, run.rate)
+    result = await replay_runs.count_settled(engine, run.run_id)
     if await replay_runs.finish_run(engine, run.run_id, json.dumps(result)):
         await end(engine, operator, _act_of(run, "replay.run"), run.audit_seq, result)
     return await read_run(engine, run.run_id)

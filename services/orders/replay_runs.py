@@ -217,7 +217,7 @@ LEFT JOIN events ON events.event_id = event.event_id
 LEFT JOIN LATERAL (
     SELECT reason FROM dead_letters WHERE stream = :stream AND entry_id = event.entry_id LIMIT 1
 ) letter ON true
-WHERE event.run_id = :run_id AND event.entry_id IS NOT NULL
+WHERE event.run_id = :run_id AND event.number >= :first AND event.number < :end AND event.entry_id IS NOT NULL
   AND sent.run_id = event.run_id AND sent.source_id = event.source_id
 """)
 _OUTCOMES = text("SELECT outcome, count(*) AS events FROM replayed_events WHERE run_id = :run_id GROUP BY outcome")
@@ -229,11 +229,17 @@ RETURNING run_id
 """)
 
 
-async def settle_run(engine: AsyncEngine, run_id: UUID) -> dict[str, int]:
-    """What the consumer has made of each entry, by the rows; `unsettled` counts those of which there is no row."""
+async def settle_events(engine: AsyncEngine, run_id: UUID, first: int, count: int) -> None:
+    """Notes what the consumer has made of the entries of `count` events, from the one with the number `first`."""
     conflicts = [str(reason) for reason in CONFLICTS]
+    row = {"run_id": run_id, "stream": STREAM, "conflicts": conflicts, "first": first, "end": first + count}
     async with engine.begin() as connection:
-        await connection.execute(_SETTLE, {"run_id": run_id, "stream": STREAM, "conflicts": conflicts})
+        await connection.execute(_SETTLE, row)
+
+
+async def count_settled(engine: AsyncEngine, run_id: UUID) -> dict[str, int]:
+    """How many events had which outcome; `unsettled` counts those of which there is no row."""
+    async with engine.connect() as connection:
         rows = await connection.execute(_OUTCOMES, {"run_id": run_id})
         found: dict[str | None, int] = {row.outcome: row.events for row in rows}
     outcomes = [outcome.value for outcome in Outcome for _ in range(found.get(outcome.value, 0))]

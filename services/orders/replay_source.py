@@ -30,7 +30,7 @@ from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, STREAM, TRACEPARENT
 REPLAY, REPLAY_OF = "replay", "replay_of"
 """Fields that a replay adds to an entry: its run id, and what it is a copy of."""
 
-_SCANNED = 1000  # entries read at a time
+_SCANNED = 200  # entries read at a time at most: a few milliseconds of parsing in which this process answers nobody
 _OWN_FIELDS = (REPLAY.encode(), REPLAY_OF.encode(), DEAD_LETTER.encode())
 
 EntryId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")]
@@ -148,9 +148,10 @@ async def _read_stream(redis: "Redis", chosen: ReplayRange, bound: str, position
     raw = raw_reader(redis)
     end = min(last_of(chosen.last), id_parts(bound)) if chosen.last else id_parts(bound)
     found: list[Original] = []
+    count = min(size, _SCANNED)  # mostly every entry is chosen; where few are, more are read
     while len(found) < size:
         start = f"({position}" if position else (chosen.first or "-")
-        answer: Any = await raw.xrange(STREAM, min=start, max=f"{end[0]}-{end[1]}", count=_SCANNED)
+        answer: Any = await raw.xrange(STREAM, min=start, max=f"{end[0]}-{end[1]}", count=count)
         entries = entries_of(answer)
         for entry in entries:
             position = entry.entry_id
@@ -160,8 +161,9 @@ async def _read_stream(redis: "Redis", chosen: ReplayRange, bound: str, position
                 if len(found) == size:
                     break
         else:
-            if len(entries) < _SCANNED:
+            if len(entries) < count:
                 return SourcePage(found, found[-1].source_id if found else position, is_last=True)
+            count = min(2 * count, _SCANNED)
     return SourcePage(found, position, is_last=False)
 
 

@@ -134,7 +134,7 @@ function draw(svg, pointedAt = null) {
     element("line", { class: "grid", x1: left, x2: width - right, y1: y(most * share), y2: y(most * share) }),
     element("text", { x: left - 6, y: y(most * share) + 4, "text-anchor": "end" }, whole(most * share)),
   ]);
-  for (const share of width > 420 ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.5, 1]) {
+  for (const share of width > 560 ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.5, 1]) {
     const seconds = Math.round(span * (1 - share));
     const label = seconds === 0 ? "now" : `${duration(seconds)} ago`;
     const anchor = share === 0 ? "start" : share === 1 ? "end" : "middle";

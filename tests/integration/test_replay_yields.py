@@ -1,0 +1,73 @@
+"""A replay leaves the machine to live checkouts: it rests the longer the busier it is, and reads small pages."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.orders import replay, replay_runs
+from services.orders.entries import Entry, entries_of
+from services.orders.replay import make_plan, plan_replay
+from services.orders.replay_source import Source, find_bound, read_page
+from shared.settings import Settings
+from tests.integration.operators import OLGA, consume
+from tests.integration.orders_stage import a_checkout, accept
+from tests.integration.test_replay import EVERYTHING, counts, go
+
+
+async def test_a_replay_leaves_the_machine_to_live_checkouts_for_longer_the_busier_it_is(
+    engine: AsyncEngine, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its default rate; who asks for more is given more."""
+    clock = asyncio.get_running_loop().time
+    pages: list[tuple[float, float]] = []
+
+    def on_a_busy_machine(step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def slowly(*given: Any) -> Any:
+            begun = clock()
+            await asyncio.sleep(0.02)
+            done = await step(*given)
+            pages.append((begun, clock()))
+            return done
+
+        return slowly
+
+    for number in range(120):
+        await accept(redis, a_checkout(f"user_{number}"))
+    await consume(engine, redis, settings)
+    monkeypatch.setattr(replay, "_PLAN_PAGE", 50)
+    monkeypatch.setattr(replay, "_SETTLE_PAGE", 50)
+    monkeypatch.setattr(replay, "read_page", on_a_busy_machine(read_page))
+    monkeypatch.setattr(replay_runs, "settle_events", on_a_busy_machine(replay_runs.settle_events))
+    for rate, rest in ((replay.DEFAULT_RATE, 4.0), (5000, 0.4)):
+        pages.clear()
+        opened = await plan_replay(engine, redis, Source.ARCHIVE, EVERYTHING, rate, OLGA)
+        planned = await make_plan(engine, redis, opened.run_id)
+        assert (await go(engine, redis, settings, planned)).result == counts(already_there=120)
+        assert len(pages) == 9, "three pages are planned, three sent, three settled"
+        for (begun, ended), (next_one, _) in pairwise(pages):
+            assert next_one - ended >= rest * (ended - begun), (rate, pages)
+
+
+async def test_a_page_of_the_stream_reads_no_entry_that_it_does_not_send(
+    engine: AsyncEngine, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(230):
+        await accept(redis, a_checkout(f"user_{number}"))
+    read: list[int] = []
+
+    def count(answer: Any) -> list[Entry]:
+        entries = entries_of(answer)
+        read.append(len(entries))
+        return entries
+
+    monkeypatch.setattr("services.orders.replay_source.entries_of", count)
+    bound, position, is_last = await find_bound(engine, redis, Source.STREAM), "", False
+    while not is_last:
+        page = await read_page(engine, redis, Source.STREAM, EVERYTHING, bound, position, 50)
+        position, is_last = page.position, page.is_last
+    assert read == [50, 50, 50, 50, 30]
