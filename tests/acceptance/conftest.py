@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.browser import anna, chromium, new_shopper  # noqa: F401  fixtures
+from tests.acceptance.consumer_process import run_consumer  # noqa: F401  a fixture
 from tests.acceptance.system import System
 
 

@@ -1,6 +1,6 @@
 """For each mutation of services/certify/sabotage.py the tests that must fail with it."""
 
-_CONSUMER = "tests/acceptance/test_consumer_process.py::"
+_CONSUMER = "tests/acceptance/test_consumer_killed_loses_nothing.py::"
 _ACCEPT = "tests/integration/test_accept_order.py::"
 
 DIRECTED = {
