@@ -5,13 +5,18 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from services.cli.accounts import let_in, let_read, server_account
 from services.cli.embedded import Account, CannotStart, Server, refuse_other_server, socket_folder
 
 MAJOR = 18
+_MIB = 2**20
+_BUFFERS = range(128, 4097)  # MiB: PostgreSQL's default, and what the indexes of 5 million orders take
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container, bytes
 
 
 def prepare_postgres(folder: Path) -> Server:
@@ -41,11 +46,28 @@ def prepare_postgres(folder: Path) -> Server:
         "unix_socket_directories": str(sockets),
         "unix_socket_permissions": "0700",
         "log_error_verbosity": "terse",  # the details of an error quote the row, and with it the shopper
+        **growing_settings(),
     }
     options = [part for name, value in flags.items() for part in ("-c", f"{name}={value}")]
     argv = (str(binaries / "postgres"), "-D", str(data), *options)
     url = f"postgresql://postgres@/tillroll?host={sockets}"
     return Server("postgres", "PostgreSQL", version, argv, _environment(), account, url)
+
+
+def growing_settings(limits: Sequence[str] = _LIMITS) -> dict[str, str]:
+    """What keeps an order about as cheap among millions as among few (docs/capacity.md).
+
+    Of shared_buffers a fiftieth is taken at once, the rest when it is used. `limits`: files that say how many bytes a
+    container may have.
+    """
+    told = [Path(limit).read_text().strip() for limit in limits if Path(limit).exists()]
+    memory = min([psutil.virtual_memory().total, *(int(limit) for limit in told if limit.isdigit())])
+    return {
+        "shared_buffers": f"{min(max(memory // 4 // _MIB, _BUFFERS[0]), _BUFFERS[-1])}MB",  # as its manual advises
+        # ids are random: after a checkpoint nearly every order writes whole pages to the WAL, so let there be few
+        "checkpoint_timeout": "15min",
+        "max_wal_size": "4GB",
+    }
 
 
 def find_postgres() -> Path:

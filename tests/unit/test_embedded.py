@@ -18,6 +18,7 @@ from services.cli.embedded import (
     remember_server,
     socket_folder,
 )
+from services.cli.embedded_postgres import growing_settings
 from services.cli.embedded_redis import bundled_redis, find_redis, prepare_redis, redis_version
 from services.cli.run_state import ChildState, ProcessId, RunState, end_leftovers, find_running, lock_folder
 from shared.settings import AofPolicy
@@ -114,3 +115,16 @@ def test_the_state_may_hold_a_password_and_is_private(tmp_path: Path) -> None:
 
     assert stat.S_IMODE((tmp_path / "running.json").stat().st_mode) == 0o600
     assert json.loads((tmp_path / "running.json").read_text())["redis_url"] == "redis://:secret@shop/0"
+
+
+@pytest.mark.parametrize(
+    ("limit", "buffers"),
+    [("2147483648", "512MB"), ("100000000", "128MB"), ("9223372036854771712", None), ("max", None)],
+)
+def test_postgres_takes_a_quarter_of_what_the_container_may_have(
+    tmp_path: Path, limit: str, buffers: str | None
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    of_the_machine = growing_settings(limits=())["shared_buffers"]
+    given = growing_settings([str(tmp_path / "memory.max"), str(tmp_path / "memory.limit_in_bytes")])["shared_buffers"]
+    assert given == (buffers or of_the_machine)
