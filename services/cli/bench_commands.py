@@ -29,7 +29,7 @@ def bench(
         str | None, typer.Option(help="Parts and contenders, separated by commas; or growth, or memory, alone.")
     ] = None,
     rows: Annotated[int | None, typer.Option(min=40_000, help="Orders that the large tables hold before.")] = None,
-    events: Annotated[int | None, typer.Option(min=1000, help="Events that wait for a drain.")] = None,
+    events: Annotated[int | None, typer.Option(min=5000, help="Events that wait for a drain.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for results.json, results.md and charts.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,8 +58,9 @@ def bench(
 
 
 def _growth(rows: int | None, seconds: float, report: Path | None, *, as_json: bool) -> None:
+    from services.bench.growth import sizes_up_to
     from services.bench.growth_report import growth_json, render_growth, write_growth
-    from services.bench.measure_growth import measure_growth, sizes_up_to
+    from services.bench.measure_growth import measure_growth
 
     with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

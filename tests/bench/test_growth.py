@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 
 from services.bench.grow import CHUNK, ORDERS_OF_A_USER, FreshCheckouts, grow, readers
+from services.bench.growth import SIZES, Growth, Step, sizes_up_to
 from services.bench.growth_report import render_growth
-from services.bench.measure_growth import SIZES, Growth, Step, sizes_up_to
 from services.bench.table_sizes import read_relations
 from services.cart.catalog import load_catalog
 from services.orders.archive import connect_operator
@@ -21,11 +21,21 @@ def test_sizes_grow_up_to_the_one_that_is_asked_for_in_whole_chunks() -> None:
     assert sizes_up_to(40_000) == (100_000,)
 
 
-@pytest.mark.parametrize(("orders", "lists", "is_flat"), [(1.4, 1.1, True), (1.6, 1.1, False), (1.1, 1.6, False)])
-def test_growth_is_flat_only_when_neither_an_order_nor_a_list_grows_dear(
-    orders: float, lists: float, is_flat: bool
+@pytest.mark.parametrize(
+    ("grown", "is_flat"),
+    [
+        ({}, True),
+        ({"inserts": 1.4, "lists": 1.2, "reconciled": 1.4}, True),
+        ({"inserts": 1.6}, False),
+        ({"lists": 1.4}, False),
+        ({"reconciled": 1.6}, False),
+        ({"buffers": 1.1}, False),
+    ],
+)
+def test_growth_is_flat_only_when_neither_an_order_nor_a_list_nor_reconcile_grows_dear(
+    grown: dict[str, float], is_flat: bool
 ) -> None:
-    growth = Growth(_ENVIRONMENT, {"shared_buffers": "6GB"}, [_step(1.0, 1.0), _step(orders, lists)], [_step(9, 9)])
+    growth = Growth(_ENVIRONMENT, {"shared_buffers": "6GB"}, [_step(), _step(**grown)], [_step(inserts=9)])
     assert growth.is_flat is is_flat
     assert ("NOT flat" in render_growth(growth)) is not is_flat
 
@@ -71,15 +81,19 @@ _ENVIRONMENT = {
 }
 
 
-def _step(orders: float, lists: float) -> Step:
-    def costs(times: float) -> dict[str, float]:
-        told = {"ms": 40, "wal": 3000, "buffers": 120, "rate": 500, "p50_ms": 9, "p99_ms": 20}
-        return {"postgres": 60 * times, "consumer": 50 * times, "web": 900 * times, "redis": 40 * times, **told}
+def _step(inserts: float = 1.0, lists: float = 1.0, reconciled: float = 1.0, buffers: float = 1.0) -> Step:
+    told = {"ms": 40.0, "wal": 3000.0, "rate": 500.0, "seconds": 200.0}
+
+    def costs(times: float, pages: float = 1.0) -> list[dict[str, float]]:
+        cpu = {"postgres": 60 * times, "consumer": 50 * times, "web": 900 * times, "redis": 40 * times}
+        return [{**cpu, **told, "buffers": 102 * pages}]
 
     return Step(
         1_000_000,
-        inserts={"small": [costs(1.0)], "grown": [costs(orders)]},
-        lists={"small": [costs(1.0)], "grown": [costs(lists)]},
-        after_checkpoint=costs(2.0),
+        inserts={"small": costs(1), "grown": costs(inserts)},
+        lists={"small": costs(1), "grown": costs(lists, buffers)},
+        reconciled={"small": costs(1), "grown": costs(reconciled)},
+        after_checkpoint={"postgres": 138.0, "ms": 131.0, "wal": 40_321.0},
+        count_seconds=0.8,
         fresh=500,
     )
