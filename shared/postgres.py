@@ -22,14 +22,17 @@ def sqlalchemy_url(database_url: str) -> URL:
     return make_url(database_url).set(drivername="postgresql+asyncpg")
 
 
-def connect_postgres(settings: Settings, process: str, pool_size: int = 8) -> AsyncEngine:
-    """An engine whose connections show as `tillroll-<process>` in `pg_stat_activity`. Connects at first use."""
+def connect_postgres(settings: Settings, process: str, pool_size: int = 8, *, pings: bool = True) -> AsyncEngine:
+    """An engine whose connections show as `tillroll-<process>` in `pg_stat_activity`. Connects at first use.
+
+    `pings` = a connection is tried, in three trips, before it is lent; needless for who repeats what fails.
+    """
     engine = create_async_engine(
         sqlalchemy_url(settings.database_url.get_secret_value()),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=3,
-        pool_pre_ping=True,
+        pool_pre_ping=pings,
         hide_parameters=True,  # errors are logged, users' names are not
         connect_args={
             "timeout": 3,  # seconds to connect

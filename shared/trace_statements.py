@@ -4,13 +4,14 @@ SQLAlchemy's own instrumentation would also tell the messages of errors, and tho
 """
 
 import re
+from contextlib import AbstractContextManager
 from typing import Any
 
 from opentelemetry.trace import Span, SpanKind
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.tracing import begin, fail
+from shared.tracing import begin, child_span, fail
 
 _SYSTEM = {"db.system.name": "postgresql"}
 _TABLE = re.compile(r"\b(?:INTO|UPDATE|FROM)\s+([a-z_]+)\b(?!\()")
@@ -44,6 +45,11 @@ def trace_statements(engine: AsyncEngine) -> None:
         span: Span | None = record.info.pop("tillroll_commit", None)
         if span is not None:
             span.end()
+
+
+def statement_span(statement: str) -> AbstractContextManager[Span]:
+    """The same span around a statement that is executed past SQLAlchemy."""
+    return child_span(_name_of(statement), SpanKind.CLIENT, _SYSTEM | {"db.query.text": statement})
 
 
 def _name_of(statement: str) -> str:

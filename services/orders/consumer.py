@@ -79,9 +79,10 @@ class ConsumerApp(AsgiFastStream):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine = connect_postgres(settings, "consumer")
+        self.writer = connect_postgres(settings, "consumer", pings=False)  # intake repeats whatever fails
         self.redis = connect_redis(settings, "consumer")
         keep_raw(self.redis)
-        self.intake = Intake(self.engine, self.redis, settings)
+        self.intake = Intake(self.writer, self.redis, settings)
         OUTAGE_SECONDS.set_function(lambda: self.intake.held_seconds if self.intake.is_waiting else 0.0)
         self._names_lock = asyncio.Lock()
         self.is_begun = False
@@ -162,6 +163,7 @@ class ConsumerApp(AsgiFastStream):
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.redis.aclose()
         await self.engine.dispose()
+        await self.writer.dispose()
         await asyncio.to_thread(end_tracing)
 
     async def _check_names(self) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.orders.dead_letters import DeadLetter, Reason, bury
 from services.orders.entries import MOMENT, Entry
 from services.orders.parse_entry import Arrival, parse_entry, readable_event_id, readable_traceparent
+from services.orders.statement import Statement
 from services.orders.write_orders import write_orders
 from shared.errors import Unrecordable
 from shared.events import CheckoutCompleted
@@ -139,14 +140,14 @@ async def record(connection: AsyncConnection, entries: Sequence[Entry], consumer
     return BatchResult(tuple(entries), tuple(recorded), tuple(duplicates), tuple(buried))
 
 
-_CLAIM_IDS = text("""
+_CLAIM_IDS = Statement("""
 INSERT INTO event_owners (event_id, user_id)
 SELECT event_id, user_id FROM unnest(CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[])) AS event (event_id, user_id)
 ORDER BY event_id -- the order in which every consumer takes its locks
 ON CONFLICT DO NOTHING
 RETURNING event_id
 """)
-_OWNERS = text("""
+_OWNERS = Statement("""
 SELECT event_id, owner.user_id
 FROM unnest(CAST(:event_ids AS uuid[])) AS claimed (event_id) JOIN event_owners owner USING (event_id)
 """)
@@ -160,15 +161,15 @@ async def _claim_ids(connection: AsyncConnection, arrivals: Sequence[Arrival]) -
     owners: dict[UUID, str] = {}
     for arrival in arrivals:
         owners.setdefault(arrival.event_id, arrival.event.user_id)
-    answer = await connection.execute(_CLAIM_IDS, {"event_ids": list(owners), "user_ids": list(owners.values())})
-    claimed = set(answer.scalars())
+    answer = await _CLAIM_IDS.run(connection, {"event_ids": list(owners), "user_ids": list(owners.values())})
+    claimed = {event_id for (event_id,) in answer}
     if known := [event_id for event_id in owners if event_id not in claimed]:
         # a statement of its own: its snapshot sees the row of the transaction that the INSERT waited for
-        owners |= {row.event_id: row.user_id for row in await connection.execute(_OWNERS, {"event_ids": known})}
+        owners |= dict(await _OWNERS.run(connection, {"event_ids": known}))
     return owners
 
 
-_ARCHIVE = text(f"""
+_ARCHIVE = Statement(f"""
 INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer,
                     traceparent)
 SELECT event_id, type, user_id, order_id, content_hash, CAST(payload AS json), stream, entry_id, {MOMENT}, :consumer,
@@ -181,7 +182,7 @@ ORDER BY event_id
 ON CONFLICT DO NOTHING
 RETURNING event_id
 """)  # noqa: S608  MOMENT is our own
-_KNOWN = text("""
+_KNOWN = Statement("""
 SELECT event_id, known.content_hash
 FROM unnest(CAST(:event_ids AS uuid[]), CAST(:user_ids AS text[])) AS event (event_id, user_id)
 JOIN events known USING (event_id, user_id)
@@ -200,8 +201,8 @@ async def _archive(
         if arrival.event.user_id == owners[arrival.event_id]:
             first.setdefault(arrival.event_id, arrival)
     rows = list(first.values())
-    answer = await connection.execute(
-        _ARCHIVE,
+    answer = await _ARCHIVE.run(
+        connection,
         {
             "event_ids": list(first),
             "types": [row.event.type for row in rows],
@@ -216,11 +217,11 @@ async def _archive(
             "consumer": consumer,
         },
     )
-    new = set(answer.scalars())
+    new = {event_id for (event_id,) in answer}
     hashes = {event_id: first[event_id].content_hash for event_id in new}
     if known := {event_id: owner for event_id, owner in owners.items() if event_id not in new}:
         ids = {"event_ids": list(known), "user_ids": list(known.values())}
-        hashes |= {row.event_id: row.content_hash for row in await connection.execute(_KNOWN, ids)}
+        hashes |= dict(await _KNOWN.run(connection, ids))
     recorded, duplicates, conflicts = [], [], []
     for arrival in arrivals:
         if arrival.event_id in new and first.get(arrival.event_id) is arrival:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.orders.dead_letters import DeadLetter, Reason
 from services.orders.entries import MOMENT, Entry, id_parts
 from services.orders.parse_entry import Arrival
+from services.orders.statement import Statement
 from services.orders.write_sessions import write_sessions
 from shared.events import CheckoutCompleted, Status, StatusChanged, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD
@@ -52,7 +53,7 @@ async def write_orders(connection: AsyncConnection, recorded: Sequence[Arrival])
     return refused
 
 
-_INSERT_STATUSES = text(f"""
+_INSERT_STATUSES = Statement(f"""
 INSERT INTO order_statuses (order_id, status, changed_at)
 SELECT order_id, 'processing', {MOMENT}
 FROM unnest(CAST(:order_ids AS uuid[]), CAST(:moments AS bigint[])) AS touched (order_id, ms)
@@ -74,8 +75,8 @@ async def _take_statuses(connection: AsyncConnection, touched: Mapping[UUID, int
     transaction (READ COMMITTED takes a new snapshot for each) sees all that it wrote. A row that this transaction
     inserted proves that no event of that order has been recorded yet.
     """
-    answer = await connection.execute(_INSERT_STATUSES, {"order_ids": list(touched), "moments": list(touched.values())})
-    inserted = set(answer.scalars())
+    answer = await _INSERT_STATUSES.run(connection, {"order_ids": list(touched), "moments": list(touched.values())})
+    inserted = {order_id for (order_id,) in answer}
     others = [order_id for order_id in touched if order_id not in inserted]
     if others:
         await connection.execute(_LOCK_STATUSES, {"order_ids": others})
@@ -143,13 +144,13 @@ def _refused(item: Arrival, reason: Reason, detail: str) -> DeadLetter:
 
 
 # amounts go as text, and only here are made numbers: their binary form is made of Python's tuples of digits
-_INSERT_ORDERS = text(f"""
+_INSERT_ORDERS = Statement(f"""
 INSERT INTO orders (id, user_id, total, status, created_at, payment_session_id)
 SELECT id, user_id, CAST(total AS numeric), status, {MOMENT}, session
 FROM unnest(CAST(:ids AS uuid[]), CAST(:user_ids AS text[]), CAST(:totals AS text[]), CAST(:statuses AS text[]),
             CAST(:moments AS bigint[]), CAST(:sessions AS text[])) AS made (id, user_id, total, status, ms, session)
 """)  # noqa: S608  MOMENT is our own
-_INSERT_ITEMS = text("""
+_INSERT_ITEMS = Statement("""
 INSERT INTO order_items (order_id, line, product_id, title, unit_price, quantity, user_id)
 SELECT * FROM unnest(CAST(:order_ids AS uuid[]), CAST(:lines AS smallint[]), CAST(:product_ids AS text[]),
                      CAST(:titles AS text[]), CAST(CAST(:prices AS text[]) AS numeric[]),
@@ -163,8 +164,8 @@ async def _insert_orders(
     if not checkouts:
         return
     events = [(key, item.event) for key, item in checkouts.items() if isinstance(item.event, CheckoutCompleted)]
-    await connection.execute(
-        _INSERT_ORDERS,
+    await _INSERT_ORDERS.run(
+        connection,
         {
             "ids": list(checkouts),
             "user_ids": [event.user_id for _, event in events],
@@ -179,8 +180,8 @@ async def _insert_orders(
         for order_id, event in events
         for number, line in enumerate(event.lines, 1)
     ]
-    await connection.execute(
-        _INSERT_ITEMS,
+    await _INSERT_ITEMS.run(
+        connection,
         {
             "order_ids": [order_id for order_id, _, _, _ in lines],
             "lines": [number for _, number, _, _ in lines],

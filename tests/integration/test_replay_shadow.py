@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.orders import write_orders
 from services.orders.replay_source import ReplayRange, Source
 from services.orders.shadow_replay import shadow_replay
+from services.orders.statement import Statement
 from shared.events import Status
 from shared.settings import Settings
 from shared.streams import STREAM
@@ -53,8 +54,8 @@ async def test_a_planted_pricing_bug_is_named_order_by_order(
 ) -> None:
     await a_busy_morning(engine, redis, settings)
     before = await checksum(engine, with_versions=True)
-    right = str(write_orders._INSERT_ORDERS)
-    monkeypatch.setattr(write_orders, "_INSERT_ORDERS", text(right.replace("AS numeric)", "AS numeric) + 1")))
+    right = write_orders._INSERT_ORDERS.sql
+    monkeypatch.setattr(write_orders, "_INSERT_ORDERS", Statement(right.replace("AS numeric)", "AS numeric) + 1")))
     report = await shadow_replay(engine, redis, source, ReplayRange(product="3"))
     assert (report.compared, report.differing) == (6, 6)
     assert report.differences[0] == {
@@ -98,10 +99,9 @@ async def test_an_order_that_the_present_code_would_refuse_is_named(
 ) -> None:
     await a_busy_morning(engine, redis, settings)
     strict = (
-        str(write_orders._INSERT_ORDERS)
-        + " WHERE CAST(total AS numeric) / (CAST(total AS numeric) - 39.50) IS NOT NULL"
+        write_orders._INSERT_ORDERS.sql + " WHERE CAST(total AS numeric) / (CAST(total AS numeric) - 39.50) IS NOT NULL"
     )
-    monkeypatch.setattr(write_orders, "_INSERT_ORDERS", text(strict))
+    monkeypatch.setattr(write_orders, "_INSERT_ORDERS", Statement(strict))
     report = await shadow_replay(engine, redis, Source.STREAM, ReplayRange(type="checkout.completed"))
     assert report.events["insert"] == 24
     assert {found["kind"] for found in report.differences} == {"only in the live tables"}
