@@ -64,7 +64,7 @@ class Crowd:
                     order_id: str = answer.json()["data"]["id"]
                     return order_id
                 assert_told_to_retry(answer)
-            await asyncio.sleep(1)
+                await asyncio.sleep(int(answer.headers["Retry-After"]))  # it obeys, and the burst stays a burst
 
     async def all_but_the_places_are_answered(self) -> bool:
         return len(self.answers) >= len(self.users) - PLACES

@@ -1,6 +1,5 @@
 """Through success, errors and outages: no log, no metric and no span of any process holds a secret or a shopper."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tests.nginx import SERVICES, Nginx
 from tests.otlp import Collector, collecting
 from tests.servers import Servers, run_apart, wait_until
 from tests.stripe_fake import event_body, signed
+from tests.waiting import until
 
 MAIL = "zelda.quixote@mail.example"
 SESSION = "5ec2e700-0000-4000-8000-0000005ec2e7"
@@ -261,9 +261,8 @@ def postgres_dies_over_her_statements(shop: Shop) -> None:
         with ThreadPoolExecutor() as threads:
             read = threads.submit(shop.send, "GET", "/api/orders", url=shop.system.url)
             assert shop.send("POST", "/api/orders", ORDER, Idempotency_Key=key, X_Cart_Session="") == 201
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            while await connection.fetchval(waiting) < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+            waiting = "SELECT count(*) > 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            await until(lambda: connection.fetchval(waiting))
             shop.servers.postgres.kill()
             assert read.result() == 503
         connection.terminate()

@@ -1,4 +1,4 @@
-"""A raw reader of the stream, and the composed shop that is paid at Stripe's fake, with its consumer by hand."""
+"""A raw reader of the stream, a door at which shoppers listen, and the shop that is paid, with its consumer by hand."""
 
 from collections.abc import AsyncIterator
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.orders.claims import ensure_group
 from services.orders.entries import keep_raw
 from shared.settings import Settings
+from tests.integration.live_stage import Door, open_door
 from tests.payments import PaidShop, Recorder, open_paid_shop, open_recorder
 from tests.stripe_fake import FakeStripe
 
@@ -19,6 +20,13 @@ async def reader(redis: Redis) -> Redis:
     keep_raw(redis)
     await ensure_group(redis)
     return redis
+
+
+@pytest.fixture
+async def door(settings: Settings) -> AsyncIterator[Door]:
+    """The orders service, heard over HTTP."""
+    async with open_door(settings) as door:
+        yield door
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from services.orders.entries import Entry, entries_of
-from services.orders.intake import Intake
 from shared.events import Event
 from shared.settings import Settings
 from shared.streams import GROUP, STREAM, overlay_key
 from tests.builders import fields_of
-from tests.waiting import until
 
 ADA = "user_ada"
 
@@ -53,15 +51,6 @@ async def running(work: Any) -> AsyncIterator[asyncio.Task[None]]:
     yield task
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def held(intake: Intake) -> None:
-    """Returns when it holds what it was given."""
-
-    async def is_so() -> bool:
-        return intake.is_waiting
-
-    await until(is_so)
 
 
 def consumer(settings: Settings, name: str = "consumer-1", **more: Any) -> Settings:

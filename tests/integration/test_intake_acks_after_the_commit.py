@@ -11,8 +11,9 @@ from shared.events import Status
 from shared.settings import Settings
 from shared.streams import overlay_key
 from tests.builders import a_change, a_checkout
-from tests.integration.intake_stage import ADA, accept, consumer, held, pending, poison, read_new, running
+from tests.integration.intake_stage import ADA, accept, consumer, pending, poison, read_new, running
 from tests.tables import count, reasons
+from tests.waiting import until
 
 
 async def test_what_is_committed_leaves_the_overlay_and_is_acked(
@@ -75,7 +76,7 @@ async def test_nothing_is_acked_while_an_event_cannot_leave_the_overlay(
     await reader.set(overlay_key(ADA), "no hash")
     intake = Intake(engine, reader, settings)
     async with running(intake.take(await read_new(reader, settings.consumer))) as work:
-        await held(intake)
+        await until(lambda: intake.is_waiting)
         assert (await count(engine, "orders"), await pending(reader)) == (3, 3)
         await reader.rename("kept", overlay_key(ADA))
         await asyncio.wait_for(work, 10)

@@ -12,7 +12,7 @@ from services.orders.intake import Intake, Stopped
 from shared.settings import Settings
 from shared.streams import LONE_ATTEMPTS, overlay_key
 from tests.builders import a_checkout
-from tests.integration.intake_stage import ADA, accept, consumer, deliver_often, held, pending, read_new, running
+from tests.integration.intake_stage import ADA, accept, consumer, deliver_often, pending, read_new, running
 from tests.servers import Servers
 from tests.tables import blocked, count, reasons
 from tests.waiting import until
@@ -25,11 +25,7 @@ async def test_an_outage_of_postgres_holds_the_batch_and_nothing_is_acked(
     intake = Intake(engine, reader, settings)
     servers.postgres.kill()
     async with running(intake.take(await read_new(reader, settings.consumer))) as work:
-
-        async def is_held() -> bool:
-            return intake.is_waiting and intake.held_seconds > 0
-
-        await until(is_held)
+        await until(lambda: intake.is_waiting and intake.held_seconds > 0)
         assert await claim_stranded(reader, consumer(settings, claim_after=0.001), intake) == 0
         assert await pending(reader) == 1
         assert await reader.hlen(overlay_key(ADA)) == 1
@@ -67,7 +63,7 @@ async def test_a_held_batch_stays_pending_when_the_process_is_asked_to_end(
     intake = Intake(engine, reader, settings)
     servers.postgres.stop()
     async with running(intake.take(await read_new(reader, settings.consumer))) as work:
-        await held(intake)
+        await until(lambda: intake.is_waiting)
         intake.stop()
         with pytest.raises(Stopped):
             await asyncio.wait_for(work, 10)
@@ -83,7 +79,7 @@ async def test_no_outage_is_counted_as_a_death(
         how()
         intake = Intake(engine, reader, settings)
         async with running(take_own(reader, settings, intake)):  # and then the platform ends the process, too
-            await held(intake)
+            await until(lambda intake=intake: intake.is_waiting)
         servers.postgres.start()
     assert not await reader.exists(LONE_ATTEMPTS)
     await take_own(reader, settings, Intake(engine, reader, settings))

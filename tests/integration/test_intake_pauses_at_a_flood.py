@@ -76,11 +76,7 @@ async def test_a_consumer_that_starts_while_paused_stays_paused(
     await read_new(reader, settings.consumer)
     intake = Intake(engine, reader, settings)
     async with running(take_own(reader, settings, intake)) as work:
-
-        async def is_paused() -> bool:
-            return intake.is_paused
-
-        await until(is_paused)
+        await until(lambda: intake.is_paused)
         assert await count(engine, "orders") == 0
         await reader.delete(INTAKE_PAUSED)
         await asyncio.wait_for(work, 10)
