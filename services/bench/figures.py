@@ -10,7 +10,7 @@ from services.bench.oracle import Verdict
 ACCEPT, FULL, HALF, DRAIN, READS = "accept", "full", "half", "drain", "reads"
 """The parts: saturated on small tables, saturated on large tables, half of capacity, waiting events, the order list."""
 
-GROWTH, MEMORY = "growth", "memory"
+GROWTH, MEMORY, REPLAY = "growth", "memory", "replay"
 """Parts that run alone and have reports of their own."""
 
 COMPARED_AT = 32  # connections at which contenders are compared; the middle of the three

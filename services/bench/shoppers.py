@@ -20,6 +20,7 @@ from services.checkout.names import key_name
 
 USERS = 1001  # each comes again and again, as shoppers within one minute do, and by turns to each of two processes
 PREFIX = "shopper-"
+OPERATOR = "operator"
 LINES = 3
 _QUANTITIES = 8  # of each product: the least stock of the packaged catalogue
 _LIFETIME = 86_400  # seconds
@@ -35,6 +36,8 @@ class Shoppers:
     tokens_file: Path
     bodies_file: Path
     jwks_file: Path
+    operator_token: str
+    """Of somebody who may replay."""
 
     def names(self, numbers: Iterable[int]) -> Iterator[tuple[UUID, Decimal]]:
         """Name and total of the checkouts that follow the `numbers`."""
@@ -60,6 +63,7 @@ def prepare_shoppers(
     key = rsa.generate_private_key(65537, 2048)
     claims = {"exp": int(time.time()) + _LIFETIME, "nbf": int(time.time()) - 60}
     tokens = [jwt.encode({"sub": name, **claims}, key, "RS256", {"kid": "bench"}) for name in names]
+    operator = jwt.encode({"sub": OPERATOR, "metadata": {"role": "operator"}, **claims}, key, "RS256", {"kid": "bench"})
     jwk = {**RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "bench", "alg": "RS256", "use": "sig"}
     products = catalog.products()[:LINES]
     bodies, totals = [], []
@@ -74,4 +78,4 @@ def prepare_shoppers(
     files = folder / "tokens", folder / "bodies", folder / "jwks.json"
     for file, text in zip(files, ("\n".join(tokens), "\n".join(bodies), json.dumps({"keys": [jwk]})), strict=True):
         file.write_text(text + "\n")
-    return Shoppers(names, tuple(bodies), tuple(totals), *files)
+    return Shoppers(names, tuple(bodies), tuple(totals), *files, operator)

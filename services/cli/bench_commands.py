@@ -26,7 +26,7 @@ def bench(
     seconds: Annotated[float | None, typer.Option(min=1, help="Of each load.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Of each part; the figures are medians.")] = None,
     only: Annotated[
-        str | None, typer.Option(help="Parts and contenders, separated by commas; or growth, or memory, alone.")
+        str | None, typer.Option(help="Parts and contenders, separated by commas; or growth, memory or replay, alone.")
     ] = None,
     rows: Annotated[int | None, typer.Option(min=40_000, help="Orders that the large tables hold before.")] = None,
     events: Annotated[int | None, typer.Option(min=5000, help="Events that wait for a drain.")] = None,
@@ -34,7 +34,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure accepting, recording and reading beside other ways to do it; exit 1 when an oracle objects."""
-    from services.bench.figures import GROWTH, MEMORY
+    from services.bench.figures import GROWTH, MEMORY, REPLAY
     from services.bench.plan import plan_bench
     from services.bench.report import render_text, to_json, write_report
     from services.bench.run import run_bench
@@ -44,6 +44,9 @@ def bench(
         return
     if only == MEMORY:
         _memory(report, as_json=as_json)
+        return
+    if only == REPLAY:
+        _replay(rounds, seconds, report, as_json=as_json)
         return
     plan = plan_bench(quick=quick, seconds=seconds, rounds=rounds, only=only, rows=rows, events=events)
     with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
@@ -70,6 +73,22 @@ def _growth(rows: int | None, seconds: float, report: Path | None, *, as_json: b
         write_growth(growth, report)
     print(json.dumps(growth_json(growth), indent=2) if as_json else render_growth(growth))
     if not growth.is_flat:
+        raise typer.Exit(1)
+
+
+def _replay(pairs: int | None, seconds: float | None, report: Path | None, *, as_json: bool) -> None:
+    from services.bench.measure_replay import PAIRS, SECONDS, measure_beside_replay
+    from services.bench.replay_report import render_replay, replay_json, write_replay
+
+    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+        lent = _lend(folder)
+        beside = asyncio.run(measure_beside_replay(pairs or PAIRS, seconds or SECONDS, folder, lent, _say))
+    if report is not None:
+        write_replay(beside, report)
+    print(json.dumps(replay_json(beside), indent=2, default=str) if as_json else render_replay(beside))
+    if not (beside.is_exact and beside.is_within):
         raise typer.Exit(1)
 
 
