@@ -171,13 +171,13 @@ class _Bench:
 
     async def _window(self, replay: Replay | None) -> Window:
         await asyncio.sleep(_BETWEEN)
-        others, begun, before = OtherWork(), time.monotonic(), self._read_cpu(None)
         if replay is not None:
             await replay.begin()
+        others, begun, before = OtherWork(), time.monotonic(), self._read_cpu(replay)
         answers = await self._load(HALF_CONNECTIONS, self.seconds, self.think_ms)
         after, taken = self._read_cpu(replay), time.monotonic() - begun
         other_work = others.cores()
-        cpu = {name: (used - before.get(name, 0.0)) / taken for name, used in after.items()}
+        cpu = {name: (used - before[name]) / taken for name, used in after.items()}
         sent = await replay.sent() if replay is not None else 0
         return Window(answers.rate, answers.p50_ms, answers.p99_ms, cpu, other_work, sent / taken)
 

@@ -17,6 +17,7 @@ from services.bench.contenders import TILLROLL_DB
 from services.bench.world import World
 from services.certify.world import HOST, DoesNotRun
 
+_BEGINS_WITHIN = 60.0  # seconds
 _ENDS_WITHIN = 120.0  # seconds after its window
 _LOOK_EVERY = 1.0  # seconds, as the console's page does
 _WHY = "a benchmark"
@@ -38,7 +39,7 @@ class Replay(Protocol):
         """Of a process that it has of its own."""
 
     async def begin(self) -> None:
-        """Starts it, and does not wait for it."""
+        """Returns when its preview has begun; raises DoesNotRun."""
 
     async def sent(self) -> int:
         """Entries that it has sent so far."""
@@ -65,6 +66,12 @@ class AtTerminal:
         self._process = await asyncio.create_subprocess_exec(
             *program.argv, env=program.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
+        assert self._process.stderr is not None
+        async with asyncio.timeout(_BEGINS_WITHIN):
+            line = await self._process.stderr.readline()
+            if not line.startswith(b"replay "):  # its id: the preview begins
+                complaint = line + await self._process.stderr.read()
+                raise DoesNotRun(f"the replay does not begin: {complaint.decode().strip()[-500:]}")
 
     async def sent(self) -> int:  # noqa: D102
         return await _count_sent(self._world)
