@@ -58,7 +58,7 @@ class Shopper:
     async def _fill_cart(self, lines: Sequence[Mapping[str, Any]]) -> str | Answer:
         """The Cookie header of a cart that holds `lines`, or the answer that says why there is none."""
         response = await _send(self._clients[0], "PUT", f"/api/cart/{uuid4()}", {}, {"items": lines})
-        if response is None or response.status_code != 200:
+        if isinstance(response, httpx.TransportError) or response.status_code != 200:
             return _answer(response)
         cookie = SimpleCookie(response.headers.get("Set-Cookie", ""))
         return "; ".join(f"{name}={morsel.value}" for name, morsel in cookie.items())
@@ -66,23 +66,23 @@ class Shopper:
 
 async def _send(
     client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]
-) -> httpx.Response | None:
-    """The last answer, if any came."""
-    response = None
+) -> httpx.Response | httpx.TransportError:
+    """The last answer, or why there was none."""
     for wait in (*WAITS, None):
+        response: httpx.Response | httpx.TransportError
         try:
             response = await client.request(method, path, headers=headers, json=body)
-        except httpx.TransportError:
-            response = None
-        if wait is None or (response is not None and response.status_code not in RETRIED):
+        except httpx.TransportError as fault:
+            response = fault
+        if wait is None or (isinstance(response, httpx.Response) and response.status_code not in RETRIED):
             break
         await asyncio.sleep(wait)
     return response
 
 
-def _answer(response: httpx.Response | None) -> Answer:
-    if response is None:
-        return Answer(0, None, "no answer")
+def _answer(response: httpx.Response | httpx.TransportError) -> Answer:
+    if isinstance(response, httpx.TransportError):
+        return Answer(0, None, f"no answer: {type(response).__name__}")
     try:
         body = response.json()
     except ValueError:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from services.cli.demo_client import Shopper
+from services.cli.demo_client import Answer, Shopper
 from services.cli.demo_plan import Checkout, Protection
 from tests.nginx import EchoService, send
 
@@ -32,3 +32,11 @@ async def test_what_the_first_storefront_sends_again_is_sent_again(shop: EchoSer
     [answer] = await shopper.check_out(HEADPHONES, "token")
     await shopper.close()
     assert (answer.status, len(shop.requests)) == (200, 2)
+
+
+async def test_a_shop_that_does_not_answer_is_told_with_its_reason(shop: EchoService) -> None:
+    shop.stop()
+    shopper = Shopper(f"http://{shop.address}", 1, ssl.create_default_context())
+    [answer] = await shopper.check_out(HEADPHONES, "token")
+    await shopper.close()
+    assert answer == Answer(0, None, "no answer: ConnectError")
