@@ -91,20 +91,23 @@ class BodyLimit:
 
 async def _read_whole(scope: Scope, receive: Receive) -> bytes | ApiError | None:
     """The body; None = the client has gone, and nobody waits for an answer."""
-    too_large = ApiError(413, "Request body too large", {"Connection": "close"})
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if declared.isdigit() and int(declared) > MAX_BODY:
-        return too_large
-    body: bytes = b""
+    body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            return too_large
-        if not message.get("more_body", False):
+        is_whole = not message.get("more_body", False)
+        if len(body) > MAX_BODY or not is_whole and _declared(scope) > MAX_BODY:
+            return ApiError(413, "Request body too large", {"Connection": "close"})
+        if is_whole:
             return body
+
+
+def _declared(scope: Scope) -> int:
+    """The bytes that the client says it will send; 0 = it does not say."""
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(value) if value.isdigit() else 0
 
 
 class InFlightLimit:

@@ -21,10 +21,14 @@ local names, consulted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local event_id = ARGV[5]
 local slot = tonumber(ARGV[22])
 local cart = KEYS[6 + names]
-local record = redis.call('HMGET', KEYS[4], 'payload', 'draft')
+local record = redis.call('HMGET', KEYS[4], 'payload', 'draft', 'status')
 
+local read = {}
 local function bearer_of(position)
-  local bearer = redis.call('GET', KEYS[5 + position])
+  if read[position] == nil then
+    read[position] = redis.call('GET', KEYS[5 + position])
+  end
+  local bearer = read[position]
   local is_key = position == 1 and ARGV[9] ~= ''
   local is_reserved_here = bearer == ARGV[23] and not record[1]
   if bearer and not is_reserved_here and not string.find(is_key and ARGV[20] or ARGV[4], bearer, 1, true) then
@@ -91,9 +95,10 @@ local trace = ARGV[21] == '' and {} or {'traceparent', ARGV[21]}
 redis.call('XADD', KEYS[2], '*', 'event_id', event_id, 'payload', ARGV[6], 'accepted_at', now, unpack(trace))
 redis.call('HSET', KEYS[3], event_id, '{"accepted_at":' .. now .. ',"event":' .. ARGV[6] .. '}')
 redis.call('HSET', KEYS[4], 'user', ARGV[7], 'fingerprint', ARGV[8], 'key', ARGV[9],
-  'accepted_at', now, 'payload', ARGV[6])
-redis.call('HSETNX', KEYS[4], 'status', 'processing')
-redis.call('HDEL', KEYS[4], 'draft', 'cart')
+  'accepted_at', now, 'payload', ARGV[6], 'status', record[3] or 'processing')
+if record[2] then
+  redis.call('HDEL', KEYS[4], 'draft', 'cart')
+end
 redis.call('PEXPIRE', KEYS[4], ARGV[10])
 if ARGV[26] ~= '' then
   redis.call('XADD', KEYS[2], '*', 'event_id', ARGV[27], 'payload', ARGV[28], 'accepted_at', now, unpack(trace))
