@@ -16,7 +16,6 @@ Id = Annotated[int, typer.Argument(min=1, help="The id as `list` shows it.")]
 OfReason = Annotated[str | None, typer.Option(help="Buried for this reason, e.g. undecodable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that are buried.")]
-_SHOWN = 500
 
 
 @app.command("list")
@@ -133,13 +132,11 @@ def discard(
 ) -> None:
     """Give buried letters up, for a reason; their owners no longer see them as processing."""
     from services.cli.operate import at_terminal, operate
-    from services.orders.dead_letter_fates import Fates, discard_letters
-    from services.orders.dead_letter_reads import ids_of
+    from services.orders.dead_letter_fates import Fates, discard_letters, preview_discard
 
     filters = _chosen(ids, reason, user, event, since, until, everything)
     if dry_run:
-        buried = filters.model_copy(update={"state": State.BURIED})
-        found = operate(data_dir, lambda engine, _redis: ids_of(engine, buried))
+        found = operate(data_dir, lambda engine, _redis: preview_discard(engine, filters))
         _render(Fates(done=dict.fromkeys(found, "")), "would be discarded", as_json)
         return
     operator = at_terminal(why)

@@ -160,6 +160,11 @@ async def _requeue_page(
     fates.done |= done
 
 
+async def preview_discard(engine: AsyncEngine, filters: LetterFilters) -> list[int]:
+    """The ids of all buried letters of `filters`, oldest first."""
+    return await ids_of(engine, _buried(filters))
+
+
 async def discard_letters(engine: AsyncEngine, redis: "Redis", filters: LetterFilters, operator: Operator) -> Fates:
     """Gives the buried letters of `filters` up, and takes what they were about from their owners' sight.
 

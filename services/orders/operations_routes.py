@@ -10,7 +10,7 @@ from pydantic import Field
 
 from services.orders import dead_letter_fates
 from services.orders.audit import list_trail, verify_trail
-from services.orders.dead_letter_reads import LetterFilters, State, list_letters, read_letter
+from services.orders.dead_letter_reads import LetterFilters, list_letters, read_letter
 from services.orders.look_at_stream import list_entries, look_at_stream
 from services.orders.operations_door import (
     AWAY,
@@ -112,9 +112,8 @@ async def discard(request: Request) -> Response:
     operator = acting(user, choice.why)
     async with postgres_or_unavailable(AWAY), redis_or_unavailable(AWAY):
         if choice.dry_run:
-            buried = choice.filter.model_copy(update={"state": State.BURIED})
-            letters = await list_letters(state.engine, buried, MAX_PAGE)
-            return data_response({"would_discard": [letter.id for letter in letters]})
+            found = await dead_letter_fates.preview_discard(state.engine, choice.filter)
+            return data_response({"would_discard": found})
         fates = await dead_letter_fates.discard_letters(state.engine, state.redis, choice.filter, operator)
     return data_response(fates.told())
 

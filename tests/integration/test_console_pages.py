@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.gateway.app import build as build_gateway
 from services.storefront import app as storefront_app
@@ -19,6 +20,7 @@ from shared.errors import ApiError
 from shared.issuer import issue_development_token
 from shared.settings import Settings
 from tests.servers import Servers
+from tests.tables import execute
 
 OWN = {"Origin": "http://localhost"}
 SOME_RUN = uuid4()
@@ -52,6 +54,23 @@ def token_in(page: str) -> str:
     found = re.search(r'name="form_token" value="([^"]+)"', page)
     assert found is not None
     return found[1]
+
+
+async def test_the_preview_of_a_discard_counts_every_letter_also_those_that_it_does_not_name(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await execute(
+        engine,
+        "INSERT INTO dead_letters (stream, entry_id, fields_hash, reason, detail, fields, consumer)"
+        " SELECT 'till', number || '-0', 'x', 'undecodable', '', '[]', 'c' FROM generate_series(1, 1203) AS number",
+    )
+    page = (await http.get("/admin/dead-letters")).text
+    fields = {"form_token": token_in(page), "act": "discard", "which": "matching", "why": "spam"}
+    preview = await http.post("/admin/dead-letters/preview", data=fields, headers=OWN)
+    assert "1 203 would be given up (the first 500 are named)" in preview.text.replace("\u202f", " ")
+    fields = {"form_token": token_in(preview.text), "act": "discard", "why": "spam", "choice": "{}"}
+    result = await http.post("/admin/dead-letters/settle", data=fields, headers=OWN)
+    assert "1 203 discarded" in result.text.replace("\u202f", " ")
 
 
 async def test_no_form_is_taken_from_another_site_or_for_another_user(
