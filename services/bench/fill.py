@@ -21,6 +21,7 @@ from shared.streams import ACCEPTED_AT, EVENT_ID, NAMES_LOADED, PAYLOAD, STREAM,
 _CHUNK = 100_000  # orders a statement
 _FILLERS = 2  # connections
 _PIPELINE = 1000  # entries
+_NO_NAME_YET = b"00000000-0000-5000-8000-000000000000"
 
 _EVENTS = """
 INSERT INTO events (event_id, type, user_id, order_id, content_hash, payload, stream, entry_id, accepted_at, consumer)
@@ -109,37 +110,21 @@ async def _write_full_pages(connection: "asyncpg.Connection[asyncpg.Record]", *,
 async def fill_stream(redis_url: str, shoppers: Shoppers, catalog: Catalog, events: int) -> dict[UUID, Decimal]:
     """`events` accepted checkouts that wait for a consumer, in a Redis that has none; name -> total of each.
 
-    Entry ids are numbered (`<ms>-1` and on), so that a group's position tells how many it has been given.
+    Entry ids are numbered (`<ms>-1` and on), so that a group's position tells how many it has been given. The Redis is
+    one for filling: until it is started again it does not wait for its disk.
     """
     names: dict[UUID, Decimal] = {}
-    products = {product.id: product for product in catalog.products()}
+    users, patterns = shoppers.users, _Patterns(catalog)
     async with open_redis(redis_url, seconds=60) as redis:
+        await redis.config_set("appendfsync", "no")
         await redis.set(NAMES_LOADED, b"1")
         at = int(time.time() * 1000)
         for first in range(0, events, _PIPELINE):
             pipeline = redis.pipeline(transaction=False)
             for number in range(first, min(events, first + _PIPELINE)):
-                user = shoppers.users[number % len(shoppers.users)]
-                items = [CartItem(id=product, quantity=1 + number % 8) for product in list(products)[:3]]
-                total = sum((products[item.id].price * item.quantity for item in items), Decimal(0))
+                user = users[number % len(users)]
                 name = key_name(user, key_of(number + 1))
-                lines = tuple(
-                    Line.model_construct(
-                        product_id=item.id,
-                        title=products[item.id].title,
-                        unit_price=products[item.id].price,
-                        quantity=item.quantity,
-                    )
-                    for item in items
-                )
-                event = CheckoutCompleted.model_construct(
-                    user_id=user,
-                    lines=lines,
-                    total=total,
-                    fingerprint=fingerprint(content(items), total),
-                    names=Names(key=name),
-                )
-                payload = encode(event)
+                payload, total = patterns.checkout(user, 1 + number % 8, name)
                 then = at - (events - number) // 8  # eight a millisecond, as a fast gateway accepts them
                 fields: dict[str | bytes, bytes | str | int] = {
                     EVENT_ID: str(name),
@@ -152,3 +137,36 @@ async def fill_stream(redis_url: str, shoppers: Shoppers, catalog: Catalog, even
                 names[name] = total
             await pipeline.execute()
     return names
+
+
+class _Patterns:
+    """The payloads of a load, each made once and used again under other names."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._products = catalog.products()[:3]
+        self._made: dict[tuple[str, int], tuple[bytes, Decimal]] = {}
+
+    def checkout(self, user: str, quantity: int, name: UUID) -> tuple[bytes, Decimal]:
+        """The payload of the checkout `name` of so many units of each of three products, and its total."""
+        made = self._made.get((user, quantity))
+        if made is None:
+            made = self._made[user, quantity] = self._make(user, quantity)
+        payload, total = made
+        return payload.replace(_NO_NAME_YET, str(name).encode()), total
+
+    def _make(self, user: str, quantity: int) -> tuple[bytes, Decimal]:
+        items = [CartItem(id=product.id, quantity=quantity) for product in self._products]
+        total = sum((product.price * quantity for product in self._products), Decimal(0))
+        lines = tuple(
+            Line(product_id=product.id, title=product.title, unit_price=product.price, quantity=quantity)
+            for product in self._products
+        )
+        none_yet = UUID(_NO_NAME_YET.decode())
+        event = CheckoutCompleted(
+            user_id=user,
+            lines=lines,
+            total=total,
+            fingerprint=fingerprint(content(items), total),
+            names=Names(key=none_yet, window=none_yet),
+        )
+        return encode(event), total

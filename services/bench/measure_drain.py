@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from services.bench.contenders import AFTERNOON_DB, DRAIN_DB
+from services.bench.contenders import DRAIN_DB
 from services.bench.figures import DRAIN, Figure, Results
 from services.bench.fill import fill_stream
+from services.bench.measure_writes import measure_writes
 from services.bench.oracle import Row, Verdict, judge
 from services.bench.processes import cpu_seconds, memory_mib
-from services.bench.world import WRITERS, World, make_afternoon_tables, make_database
+from services.bench.world import World, make_database
 from services.cart.catalog import load_catalog
 from services.certify.readiness import redis_answers
 from services.certify.roll import open_redis
@@ -37,12 +38,6 @@ _ROWS = """
 SELECT o.id, e.event_id AS name, o.total,
        (SELECT count(*) FROM order_items i WHERE i.order_id = o.id AND i.user_id = o.user_id) AS lines
 FROM events e LEFT JOIN orders o ON o.id = e.event_id AND o.user_id = e.user_id
-"""
-_AFTERNOON_ROWS = """
-SELECT count(*), count(*) FILTER (
-    WHERE (SELECT count(*) FROM order_items i WHERE i.order_id = o.id) = 3
-      AND EXISTS (SELECT FROM idempotency_keys k WHERE k.order_id = o.id))
-FROM orders o
 """
 
 Say = Callable[[str], None]
@@ -71,7 +66,7 @@ async def measure_drain(world: World, results: Results, events: int, rounds: int
             say(f"round {number + 1}  {name:<17}{events:>9} events {figure.values['rate']:10.0f} orders/s")
             if not verdict.is_good:
                 say(f"drain  {name}: THE ORACLE OBJECTS: {verdict}")
-        figure, verdict = await _afternoon_writes(world, seconds)
+        figure, verdict = await measure_writes(world, seconds)
         results.figures.append(figure)
         results.verdicts.setdefault("drain afternoon", []).append(verdict)
         say(f"round {number + 1}  afternoon's writes, without HTTP {figure.values['rate']:10.0f} orders/s")
@@ -181,42 +176,3 @@ async def _judge(world: World, names: dict[UUID, Decimal]) -> Verdict:
     finally:
         await connection.close()
     return judge(names, iter(names), rows)
-
-
-async def _afternoon_writes(world: World, seconds: float) -> tuple[Figure, Verdict]:
-    """The afternoon version's own write path, without HTTP, in as many processes as its web tier has."""
-    await make_afternoon_tables(world)
-    assert world.postgres.pid is not None
-    before = cpu_seconds([world.postgres.pid])
-    program = world.program(
-        "afternoon",
-        [sys.executable, "-m", "tests.bench.afternoon_writes", str(seconds)],
-        DATABASE_URL=world.database_url(AFTERNOON_DB),
-    )
-    writers = [
-        await asyncio.create_subprocess_exec(*program.argv, env=program.env, stdout=asyncio.subprocess.PIPE)
-        for _ in range(WRITERS)
-    ]
-    told = [(await writer.communicate())[0].split() for writer in writers]
-    rates = [int(written) / float(taken) for written, taken, _ in told]
-    orders = sum(int(written) for written, _, _ in told)
-    cpu = {
-        "writer": sum(float(own) for _, _, own in told),
-        "postgres": cpu_seconds([world.postgres.pid]) - before,
-    }
-    values = {"rate": sum(rates), "orders": float(orders)}
-    values |= {f"cpu:{name}": used / orders * 1000 for name, used in cpu.items()}
-    return Figure(DRAIN, "afternoon", 0, values), await _judge_afternoon(world, orders)
-
-
-async def _judge_afternoon(world: World, written: int) -> Verdict:
-    """By counting: every key of its load is another one, and nobody cuts it off."""
-    connection = await world.connect(AFTERNOON_DB)
-    try:
-        rows, whole = await connection.fetchrow(_AFTERNOON_ROWS)
-    finally:
-        await connection.close()
-    lost, strange = max(0, written - rows), max(0, rows - written)
-    return Verdict(
-        accepted=written, rows=rows, cut_off=0, lost=lost, doubled=0, strange=strange, differing=rows - whole, refused=0
-    )
