@@ -98,7 +98,7 @@ async def _read_whole(scope: Scope, receive: Receive) -> bytes | ApiError | None
             return None
         body += message.get("body", b"")
         is_whole = not message.get("more_body", False)
-        if len(body) > MAX_BODY or not is_whole and _declared(scope) > MAX_BODY:
+        if len(body) > MAX_BODY or (not is_whole and _declared(scope) > MAX_BODY):
             return ApiError(413, "Request body too large", {"Connection": "close"})
         if is_whole:
             return body
