@@ -1,6 +1,5 @@
 """`tillroll explain`: the door to everything that is known of one order."""
 
-import asyncio
 import json
 import sys
 from dataclasses import asdict
@@ -21,19 +20,10 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell an order's events, names, suppressed duplicates, dead letters and replays; exit 1 when nobody knows it."""
-    from services.cli.connect import connect
-    from services.cli.locate import settings_of_running
-    from services.cli.progress import reachable
-    from services.orders.explain_order import Explanation, explain_order
+    from services.cli.operate import operate
+    from services.orders.explain_order import explain_order
 
-    settings = settings_of_running(data_dir)
-
-    async def ask() -> Explanation | None:
-        async with connect(settings, is_raw=False) as (redis, engine):
-            return await explain_order(redis, engine, order)
-
-    with reachable():
-        found = asyncio.run(ask())
+    found = operate(data_dir, lambda engine, redis: explain_order(redis, engine, order))
     if found is None:
         print(f"neither log nor tables know {order}", file=sys.stderr)
         raise typer.Exit(1)

@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.cli.connect import connect
 from services.cli.locate import settings_of_running
 from services.cli.progress import reachable
 from services.cli.trail import acting_user
 from services.orders.audit import Operator
-from shared.postgres import connect_postgres
-from shared.redis import connect_redis
 from shared.tracing import configure_tracing, end_tracing
 
 T = TypeVar("T")
@@ -32,12 +31,8 @@ def operate(data_dir: Path, work: Callable[[AsyncEngine, Redis], Awaitable[T]]) 
     settings = settings_of_running(data_dir)
 
     async def run() -> T:
-        engine, redis = connect_postgres(settings, "operate"), connect_redis(settings, "operate")
-        try:
+        async with connect(settings, is_raw=False) as (redis, engine):
             return await work(engine, redis)
-        finally:
-            await redis.aclose()
-            await engine.dispose()
 
     configure_tracing("terminal")
     try:

@@ -3,15 +3,14 @@
 The console asks the API like any client, and the API decides who may do what: here only a page or form is not shown.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, QueryParams
 
 from services.storefront import console_words
-from services.storefront.pages import HEADERS, Pages, here, to_sign_in
+from services.storefront.pages import HEADERS, PageRoute, Pages, here, to_sign_in
 from services.storefront.visit import Visit, open_visit
 from shared.auth import Role, User, require_viewer
 from shared.errors import ApiError
@@ -29,22 +28,14 @@ SECTIONS = (
 )
 
 
-class ConsoleRoute(APIRoute):
+class ConsoleRoute(PageRoute):
     """Errors of the console are pages of the console; 401 leads to the sign-in and back again."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:  # noqa: D102  # FastAPI's own
-        handle = super().get_route_handler()
-
-        async def handle_page(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except ApiError as fault:
-                if fault.status == 401:
-                    return to_sign_in(request, "/admin")
-                visit = await open_visit(request)
-                return console_page(visit, "error.html", fault.status, fault.headers, fault=fault)
-
-        return handle_page
+    async def show_fault(self, request: Request, fault: ApiError) -> Response:
+        """The console's page of an error."""
+        if fault.status == 401:
+            return to_sign_in(request, "/admin")
+        return console_page(await open_visit(request), "error.html", fault.status, fault.headers, fault=fault)
 
 
 def console_router() -> APIRouter:

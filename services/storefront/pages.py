@@ -91,12 +91,16 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except ApiError as fault:
-                if fault.status == 401:
-                    return to_sign_in(request)
-                visit = await open_visit(request)
-                return await page(visit, "error.html", status=fault.status, headers=fault.headers, text=fault.text)
+                return await self.show_fault(request, fault)
 
         return handle_page
+
+    async def show_fault(self, request: Request, fault: ApiError) -> Response:
+        """The page of an error."""
+        if fault.status == 401:
+            return to_sign_in(request)
+        visit = await open_visit(request)
+        return await page(visit, "error.html", status=fault.status, headers=fault.headers, text=fault.text)
 
 
 def page_router() -> APIRouter:
