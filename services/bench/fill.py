@@ -46,11 +46,12 @@ INSERT INTO idempotency_keys (user_id, key, request_hash, order_id)
 SELECT user_id, 'past-' || n, md5(n::text) || md5(n::text), id
 """
 _SOURCE = """
-FROM (SELECT n, md5('past-' || n)::uuid AS id,
+FROM (SELECT n, {id} AS id,
              '{prefix}' || lpad((n % {users})::text, greatest(5, length((n % {users})::text)), '0') AS user_id,
              now() - interval '60 days' + n * interval '1 s' / 50 AS at
       FROM generate_series({first}, {last}) AS n) AS made
 """
+_SPREAD, _IN_THEIR_ORDER = "md5('past-' || n)::uuid", "lpad(to_hex(n), 32, '0')::uuid"
 _LINES = " CROSS JOIN generate_series(1, {lines}) AS line"
 
 Say = Callable[[str], None]
@@ -60,16 +61,26 @@ async def fill_tables(world: World, contenders: Sequence[Contender], rows: int, 
     """`rows` orders of three lines in the tables of each, of 1 % as many users, in the past."""
     for contender in contenders:
         statements = [_OWNERS, _EVENTS, _STATUSES, _ORDERS] if contender.has_log else [_ORDERS, _KEYS]
-        await _fill(world, contender.database, statements, rows, rows // 100, 3, say, "past-")
+        await _fill(world, contender.database, statements, rows, rows // 100, 3, say, "past-", _SPREAD)
 
 
 async def fill_orders(world: World, database: str, rows: int, users: int, say: Say) -> None:
-    """`rows` orders of two lines alone, for reading."""
-    await _fill(world, database, [_ORDERS], rows, users, 2, say, PREFIX)
+    """`rows` orders of two lines alone, for reading. Their ids rise, so that the indexes grow at their ends: growth.md has
+    the list over ids that are spread.
+    """
+    await _fill(world, database, [_ORDERS], rows, users, 2, say, PREFIX, _IN_THEIR_ORDER)
 
 
 async def _fill(
-    world: World, database: str, statements: Sequence[str], rows: int, users: int, lines: int, say: Say, prefix: str
+    world: World,
+    database: str,
+    statements: Sequence[str],
+    rows: int,
+    users: int,
+    lines: int,
+    say: Say,
+    prefix: str,
+    order_id: str,
 ) -> None:
     begun = time.monotonic()
     items = _ITEMS.format(owner="" if database == AFTERNOON_DB else ", user_id") + "{source}"
@@ -84,7 +95,7 @@ async def _fill(
             await connection.execute("SET synchronous_commit = off")
             for first in chunks:
                 last = min(rows, first + _CHUNK - 1)
-                source = _SOURCE.format(prefix=prefix, users=max(1, users), first=first, last=last)
+                source = _SOURCE.format(prefix=prefix, id=order_id, users=max(1, users), first=first, last=last)
                 for statement in made:
                     await connection.execute(statement.replace("{source}", source))
         finally:
