@@ -33,6 +33,7 @@ DEFAULT_RATE = 500  # events a second
 MAX_RATE = 10_000
 _PLAN_PAGE = 100  # events judged at once: ten milliseconds in which this process answers nobody else
 _SEND_PAGE = 50  # entries in one call of Redis: half a millisecond in which no checkout is accepted
+_SMALL_PAGE = 10  # as few only where a second has no more: most of what a smaller one costs is that it is a page
 _SETTLE_PAGE = 500  # events looked up at once
 _AHEAD = 200  # entries that may wait for the consumer: live ones wait behind them
 _REST = 4  # times as long as a page took, at the default rate: on a busy machine pages take longer, and so do rests
@@ -139,7 +140,7 @@ async def run_replay(
 
 async def send_page(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
     """One step: the next page into the stream, and the rows that say so. The run as it is afterwards."""
-    size = max(1, min(_SEND_PAGE, run.rate // 10))
+    size = max(min(_SMALL_PAGE, run.rate), min(_SEND_PAGE, run.rate // 10))
     page = await read_page(engine, redis, run.source, run.chosen, run.bound, run.position, size)
     if page.originals:
         source_ids = [original.source_id for original in page.originals]
