@@ -65,8 +65,8 @@ async def fill_tables(world: World, contenders: Sequence[Contender], rows: int, 
 
 
 async def fill_orders(world: World, database: str, rows: int, users: int, say: Say) -> None:
-    """`rows` orders of two lines alone, for reading. Their ids rise, so that the indexes grow at their ends: growth.md has
-    the list over ids that are spread.
+    """`rows` orders of two lines alone, for reading. Their ids rise, so that the indexes grow at their ends; growth.md
+    has the list over ids that are spread.
     """
     await _fill(world, database, [_ORDERS], rows, users, 2, say, PREFIX, _IN_THEIR_ORDER)
 
