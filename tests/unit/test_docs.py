@@ -8,11 +8,13 @@ import pytest
 import typer.main
 
 from services.cli.main import app
+from services.orders.dead_letters import Reason
 from shared import observability
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs/reference.md").read_text()
+DEAD_LETTERS = (ROOT / "docs/runbooks/dead-letters.md").read_text()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -34,6 +36,12 @@ def _metrics() -> list[str]:
 @pytest.mark.parametrize("name", _metrics())
 def test_every_metric_stands_in_the_reference(name: str) -> None:
     assert f"`{name}" in REFERENCE
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_the_runbook_says_what_to_do_with_every_dead_letter(reason: str) -> None:
+    kind = reason.partition("_")[0]
+    assert f"`{reason}`" in DEAD_LETTERS or f"`{kind}_*`" in DEAD_LETTERS
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
