@@ -122,11 +122,11 @@ async def run_replay(
         progress("sent", run.sent, total)
         if await _is_too_far_ahead(redis):
             await asyncio.sleep(_LOOK_AGAIN)
-            run = await read_run(engine, run_id)
         else:
             begun, before = time.monotonic(), run.sent
             run = await send_page(engine, redis, run)
             await _rest(begun, run.rate, run.sent - before)
+        run = await read_run(engine, run_id)  # somebody may have paused it meanwhile
     if run.status is Status.PAUSED:
         await end(engine, operator, _act_of(run, "replay.run"), run.audit_seq, {"paused": True, "sent": run.sent})
     while run.status is Status.SENT:

@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders import replay, replay_runs
 from services.orders.entries import Entry, entries_of
-from services.orders.replay import make_plan, plan_replay
+from services.orders.replay import make_plan, pause_replay, plan_replay, run_replay, start_replay
+from services.orders.replay_runs import Status, read_run
 from services.orders.replay_source import Source, find_bound, read_page
 from shared.settings import Settings
 from tests.integration.operators import OLGA, consume
 from tests.integration.orders_stage import a_checkout, accept
 from tests.integration.test_replay import EVERYTHING, counts, go
+from tests.waiting import until
 
 
 async def test_a_replay_leaves_the_machine_to_live_checkouts_for_longer_the_busier_it_is(
@@ -51,6 +53,26 @@ async def test_a_replay_leaves_the_machine_to_live_checkouts_for_longer_the_busi
         assert len(pages) == 9, "three pages are planned, three sent, three settled"
         for (begun, ended), (next_one, _) in pairwise(pages):
             assert next_one - ended >= rest * (ended - begun), (rate, pages)
+
+
+async def test_a_replay_that_is_paused_while_it_rests_sends_no_further_page(
+    engine: AsyncEngine, redis: Redis, settings: Settings
+) -> None:
+    for number in range(30):
+        await accept(redis, a_checkout(f"user_{number}"))
+    await consume(engine, redis, settings)
+    run_id = (await plan_replay(engine, redis, Source.ARCHIVE, EVERYTHING, 10, OLGA)).run_id
+    await make_plan(engine, redis, run_id)
+    await start_replay(engine, run_id, OLGA)
+    running = asyncio.create_task(run_replay(engine, redis, run_id, OLGA))
+
+    async def has_sent() -> bool:
+        return (await read_run(engine, run_id)).sent > 0
+
+    await until(has_sent)
+    await pause_replay(engine, run_id, OLGA)  # within the second that the page's ten events stand for
+    stopped = await running
+    assert (stopped.status, stopped.sent) == (Status.PAUSED, 10)
 
 
 async def test_a_page_of_the_stream_reads_no_entry_that_it_does_not_send(
