@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings
-from tests.acceptance.test_pages_forms import Browser, opened
+from tests.acceptance.form_browser import Browser, a_shopper, opened
 from tests.stripe_fake import FakeStripe, signed
 
 
@@ -18,10 +18,7 @@ async def app(settings: Settings, stripe: FakeStripe) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def anna(app: Any, settings: Settings) -> Browser:
-    browser = Browser(app)
-    await browser.sign_in(settings, "anna")
-    await browser.fill()
-    return browser
+    return await a_shopper(app, settings)
 
 
 async def test_paying_by_card_leads_to_stripe_and_back_to_the_one_order(anna: Browser, stripe: FakeStripe) -> None:
@@ -61,9 +58,7 @@ async def test_another_users_session_shows_nothing_of_it(anna: Browser, app: Any
 
 async def test_without_stripe_the_card_is_not_offered(settings: Settings) -> None:
     async with opened(settings) as gateway:
-        browser = Browser(gateway)
-        await browser.sign_in(settings, "anna")
-        await browser.fill()
-        review = await browser.http.get("/checkout/pay")
+        anna = await a_shopper(gateway, settings)
+        review = await anna.http.get("/checkout/pay")
     assert 'value="card"' not in review.text
     assert "checkout.stripe.com" not in review.headers["Content-Security-Policy"]
