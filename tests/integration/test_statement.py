@@ -1,5 +1,7 @@
 """A statement that goes past SQLAlchemy is part of its transaction, and its errors are SQLAlchemy's."""
 
+from collections import deque
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -35,6 +37,12 @@ async def test_a_refusal_names_its_reason_and_no_value(engine: AsyncEngine) -> N
         assert "user_" not in str(told.value.params)
     async with engine.connect() as connection:
         assert (await connection.execute(OWNERS)).scalar_one() == 0
+
+
+async def test_asyncpg_still_asks_where_it_is_answered_in_c(engine: AsyncEngine) -> None:
+    with pytest.raises(DBAPIError, match="sized iterable"):
+        async with engine.begin() as connection:
+            await OWN.run(connection, ANNAS | {"event_ids": deque(ANNAS["event_ids"])})
 
 
 async def test_a_connection_that_postgres_ended_is_replaced_after_one_failure(
