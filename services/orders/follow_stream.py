@@ -129,15 +129,13 @@ class Follower:
         return found if is_whole and len(found) <= WAITING else None
 
     async def _read(self) -> None:
-        reader = asyncio.current_task()
-        assert reader is not None
         try:
-            while not reader.cancelling():  # a library below may swallow the cancellation of a blocking read
+            while True:
                 await self.run_once()
         except Unavailable:
             log.info("listeners_sent_away", extra={"listeners": self._count})
         finally:
-            if self._reader is reader:
+            if self._reader is asyncio.current_task():
                 self._reader = None
                 self._end_all()
 
