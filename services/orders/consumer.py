@@ -44,6 +44,7 @@ from shared.tracing import configure_tracing, end_tracing
 
 _BLOCK = 2000  # ms a read waits for new entries; below the socket's time-out, or every idle read would be an error
 _SOCKET_TIMEOUT = 10.0  # seconds
+_REST = 0.05  # seconds; each batch has a price of its own, and what comes meanwhile shares that of the next
 _DRAIN = 20.0  # seconds for the batch at hand when the process is asked to end
 _NAMES_EVERY, _GAUGES_EVERY, _TRIM_EVERY = 1.0, 5.0, 60.0  # seconds
 _OVERLAY_EVERY = 1.0  # seconds; a look walks some thousand keys, half a millisecond of Redis
@@ -252,10 +253,14 @@ def _with_resp2(redis_url: str) -> str:
 
 
 async def _take(intake: Intake, entries: Any) -> None:
+    """Rests after a batch that was not full. Nobody waits for a row: reads fold the overlay over them."""
     try:
         await intake.take(entries)
     except Stopped:
         log.warning("batch_left_pending", extra={"entries": len(entries)})
+    else:
+        if len(entries) < intake.settings.batch_size:
+            await asyncio.sleep(_REST)
 
 
 async def _raw(message: Any, original: Callable[[Any], Awaitable[Any]]) -> Any:
