@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.orders.cursors import cursor_at, position_of
+from services.orders.filters import Moment, conditions_of
 from services.orders.queries import items_with, order_of, to_ms
 from services.orders.tables import events, order_items, orders
 from shared.events import ProductId, Status, UserId, iso_date, money_number
@@ -23,16 +24,6 @@ MAX_PAGE = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AWAY = "Orders cannot be read right now"
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """A moment without an offset is meant in UTC."""
-    if not 1970 <= moment.year <= 9000:
-        raise ValueError("the year must be between 1970 and 9000")
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class Filters(BaseModel):
@@ -133,11 +124,7 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         orders.c.id: filters.order,
         orders.c.payment_session_id: filters.payment_session,
     }
-    conditions: list[sa.ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
-    if filters.since is not None:
-        conditions.append(orders.c.created_at >= filters.since)
-    if filters.until is not None:
-        conditions.append(orders.c.created_at < filters.until)
+    conditions = conditions_of(equal, orders.c.created_at, filters.since, filters.until)
     if filters.event is not None:
         of_event = sa.select(events.c.order_id, events.c.user_id).where(events.c.event_id == filters.event)
         conditions.append(sa.tuple_(orders.c.id, orders.c.user_id).in_(of_event))

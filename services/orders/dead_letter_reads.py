@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.orders.admin_queries import Moment
 from services.orders.dead_letters import raw_fields
+from services.orders.filters import Moment, conditions_of
 from services.orders.tables import dead_letters, events
 from shared.errors import ApiError
 from shared.events import UserId
@@ -158,13 +158,9 @@ def _conditions(filters: LetterFilters) -> list[sa.ColumnElement[bool]]:
         dead_letters.c.event_id: filters.event,
         dead_letters.c.state: filters.state,
     }
-    conditions: list[sa.ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
+    conditions = conditions_of(equal, dead_letters.c.last_failed_at, filters.since, filters.until)
     if filters.ids is not None:
         conditions.append(dead_letters.c.id == sa.any_(sa.literal(list(filters.ids), sa.ARRAY(sa.BigInteger))))
-    if filters.since is not None:
-        conditions.append(dead_letters.c.last_failed_at >= filters.since)
-    if filters.until is not None:
-        conditions.append(dead_letters.c.last_failed_at < filters.until)
     return conditions
 
 

@@ -16,10 +16,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.orders.admin_queries import Moment
 from services.orders.archive import read_payloads
 from services.orders.dead_letters import DEAD_LETTER
 from services.orders.entries import Entry, entries_of, id_parts, keep_raw, moment
+from services.orders.filters import Moment, conditions_of
 from services.orders.parse_entry import parse_entry, readable_event_id
 from services.orders.queries import to_ms
 from services.orders.tables import events
@@ -225,11 +225,7 @@ def _conditions(chosen: ReplayRange) -> list[sa.ColumnElement[bool]]:
         events.c.event_id: chosen.event,
         events.c.type: chosen.type,
     }
-    conditions: list[sa.ColumnElement[bool]] = [column == value for column, value in equal.items() if value is not None]
-    if chosen.since is not None:
-        conditions.append(events.c.accepted_at >= chosen.since)
-    if chosen.until is not None:
-        conditions.append(events.c.accepted_at < chosen.until)
+    conditions = conditions_of(equal, events.c.accepted_at, chosen.since, chosen.until)
     if chosen.product is not None:
         lines = sa.func.json_array_elements(events.c.payload["lines"]).table_valued("value")
         bought = sa.type_coerce(lines.c.value, events.c.payload.type)["product_id"].as_string() == chosen.product
