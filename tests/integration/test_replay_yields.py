@@ -17,7 +17,7 @@ from services.orders.replay_source import Source, find_bound, read_page
 from shared.settings import Settings
 from tests.integration.operators import OLGA, consume
 from tests.integration.orders_stage import a_checkout, accept
-from tests.integration.test_replay import EVERYTHING, counts, go
+from tests.integration.replay_stage import EVERYTHING, counts, go
 from tests.waiting import until
 
 
