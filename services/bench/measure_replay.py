@@ -1,12 +1,11 @@
 """Live checkouts beside a replay: windows of the same load on the same servers, in turn without and with one.
 
-A replay is all that an operator starts: preview, sending, and the look at what came of it. It is measured by what the
-shoppers notice of it, and by the CPU that it takes.
+A replay is previewed and then sent, and both are measured: by what the shoppers notice, and by the CPU that it takes.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,20 +20,20 @@ from services.bench.figures import COMPARED_AT
 from services.bench.measure_accept import HALF_CONNECTIONS, judge_round, now
 from services.bench.oracle import Verdict
 from services.bench.processes import cpu_seconds
-from services.bench.replays import WAYS, Range, Replay
+from services.bench.replays import DOORS, Range, Replay
 from services.bench.shoppers import prepare_shoppers
 from services.bench.world import Lent, World, open_world
 from services.bench.wrk import Answers, check_out, require_wrk
 from services.cart.catalog import load_catalog
 from services.certify.world import DoesNotRun
-from services.orders.replay import DEFAULT_RATE
 from shared.settings import Settings
 
 PAIRS = 8
-SECONDS = 8.0  # a window
+SECONDS = 6.0  # a window
 WITHIN = 1.10  # of the p99 without a replay
 SHARE = 0.4  # of capacity
 _CONTENDER = CONTENDERS["tillroll-1"]  # one process: a replay from the console shares it with every checkout
+_EVENTS = 750  # for each second of a window: previewed and sent in hardly less
 _BETWEEN = 1.0  # seconds
 
 Say = Callable[[str], None]
@@ -42,7 +41,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Window:
-    """One load. `rate`: orders a second; `cpu`: cores in use by process; `sent_rate`: entries replayed a second."""
+    """One load. `rate`: orders a second; `cpu`: cores in use by process."""
 
     rate: float
     p50_ms: float
@@ -50,12 +49,13 @@ class Window:
     cpu: Mapping[str, float]
     other_work: float
     """Cores that were busy with something else."""
-    sent_rate: float = 0.0
+    replayed: float = 0.0
+    """Events previewed or sent a second."""
 
 
 @dataclass
 class Beside:
-    """What one run found. `pairs`: how the replays were started -> windows without and with one, in pairs."""
+    """What one run found. `pairs`: what a replay did -> windows without and with that, in pairs."""
 
     environment: dict[str, Any]
     capacity: float
@@ -90,7 +90,7 @@ class Beside:
 
 
 async def measure_beside_replay(pairs: int, seconds: float, folder: Path, lent: Lent, say: Say) -> Beside:
-    """`pairs` pairs of windows for each way. Raises TillrollError when something does not run."""
+    """`pairs` pairs of windows for each act at each door. Raises TillrollError when something does not run."""
     require_wrk()
     begun, warning = time.monotonic(), warning_before()
     if warning:
@@ -102,13 +102,14 @@ async def measure_beside_replay(pairs: int, seconds: float, folder: Path, lent: 
         await world.start([_CONTENDER.name])
         stack.push_async_callback(world.stop_processes)
         bench = _Bench(world, seconds, say)
-        events = round(DEFAULT_RATE * seconds)  # so that no replay ends before its window
+        events = round(_EVENTS * seconds)
         chosen = await bench.make_past(events)
         found = Beside(await describe_environment(world), bench.capacity, events)
         for number in range(pairs):
-            for way, start in WAYS.items():
-                pair = await bench.pair(way, lambda start=start: start(world, chosen), found, number)  # type: ignore[misc]
-                found.pairs.setdefault(way, []).append(pair)
+            for door, replay in DOORS.items():
+                for act, pair in (await bench.round(replay(world, chosen), found, number)).items():
+                    found.pairs.setdefault(f"{act}: {door}", []).append(pair)
+                    say(_told(f"{act}: {door}", *pair))
         found.verdict = await judge_round(world, _CONTENDER, bench.since, bench.loads)
         found.accidents = world.accidents()
     found.seconds = time.monotonic() - begun
@@ -147,39 +148,27 @@ class _Bench:
             await connection.close()
         return Range(self.since, end)
 
-    async def pair(self, way: str, start: Callable[[], Replay], found: Beside, number: int) -> tuple[Window, Window]:
-        """A window without a replay and one with it, which comes first in every other pair."""
-        if number % 2:
-            beside = await self._beside(start, found)
-            without = await self._window(None)
-        else:
-            without = await self._window(None)
-            beside = await self._beside(start, found)
-        self.say(
-            f"{way:<18} p50 {without.p50_ms:6.1f} -> {beside.p50_ms:6.1f} ms  p99 {without.p99_ms:6.1f} ->"
-            f" {beside.p99_ms:6.1f} ms at {without.rate:.0f} and {beside.rate:.0f} orders/s beside"
-            f" {beside.sent_rate:.0f} entries/s; other work {without.other_work:.1f} and {beside.other_work:.1f} cores"
-        )
-        return without, beside
-
-    async def _beside(self, start: Callable[[], Replay], found: Beside) -> Window:
-        replay = start()
-        window = await self._window(replay)
-        found.replays.append(await replay.finished())
+    async def round(self, replay: Replay, found: Beside, number: int) -> dict[str, tuple[Window, Window]]:
+        """A window without a replay, one beside its preview, one beside its sending; the first is last in turn."""
+        without = await self._window(None, None) if number % 2 == 0 else None
+        previewed = await self._window(replay, replay.preview)
+        await replay.ended()
+        sent = await self._window(replay, replay.send)
+        found.replays.append(await replay.ended())
         await self.world.drained()
-        return window
+        without = without or await self._window(None, None)
+        return {"preview": (without, previewed), "sending": (without, sent)}
 
-    async def _window(self, replay: Replay | None) -> Window:
+    async def _window(self, replay: Replay | None, begin: Callable[[], Awaitable[None]] | None) -> Window:
         await asyncio.sleep(_BETWEEN)
-        if replay is not None:
-            await replay.begin()
+        if begin is not None:
+            await begin()
         others, begun, before = OtherWork(), time.monotonic(), self._read_cpu(replay)
         answers = await self._load(HALF_CONNECTIONS, self.seconds, self.think_ms)
-        after, taken = self._read_cpu(replay), time.monotonic() - begun
-        other_work = others.cores()
+        after, taken, other_work = self._read_cpu(replay), time.monotonic() - begun, others.cores()
         cpu = {name: (used - before[name]) / taken for name, used in after.items()}
-        sent = await replay.sent() if replay is not None else 0
-        return Window(answers.rate, answers.p50_ms, answers.p99_ms, cpu, other_work, sent / taken)
+        previewed, sent = await replay.events() if replay is not None else (0, 0)
+        return Window(answers.rate, answers.p50_ms, answers.p99_ms, cpu, other_work, (sent or previewed) / taken)
 
     async def _load(self, connections: int, seconds: float, think_ms: float = 0) -> Answers:
         world = self.world
@@ -197,3 +186,11 @@ class _Bench:
             "replay": replay.pid if replay is not None else None
         }
         return {name: cpu_seconds([pid]) for name, pid in pids.items() if pid is not None}
+
+
+def _told(what: str, without: Window, beside: Window) -> str:
+    return (
+        f"{what:<27} p50 {without.p50_ms:6.1f} -> {beside.p50_ms:6.1f} ms  p99 {without.p99_ms:6.1f} ->"
+        f" {beside.p99_ms:6.1f} ms at {without.rate:.0f} and {beside.rate:.0f} orders/s beside {beside.replayed:.0f}"
+        f" events/s; other work {without.other_work:.1f} and {beside.other_work:.1f} cores"
+    )

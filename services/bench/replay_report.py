@@ -36,15 +36,16 @@ def render_replay(beside: Beside) -> str:
         f" {max(others):.1f} at most.",
         f"## Checkouts beside a replay: {told}",
         f"One gateway process and the consumer, checkouts at a constant {SHARE * beside.capacity:.0f} a second, {SHARE}"
-        f" of the {beside.capacity:.0f} that the same client gets when it does not wait. Windows without and with a"
-        f" replay of {beside.events} recorded events at the default rate, in turn; medians of {pairs} pairs.",
+        f" of the {beside.capacity:.0f} that the same client gets when it does not wait. Windows without a replay,"
+        f" beside the preview and beside the sending of {beside.events} recorded events at the default rate, in turn;"
+        f" medians of {pairs} pairs.",
         markdown(
             ("replay", "p50 ms", "beside it", "p99 ms", "beside it", "ratio", "ratio in each pair"),
             [_latency_row(beside, way) for way in beside.pairs],
         ),
         "Cores in use, without -> with a replay, by process:",
         markdown(
-            ("replay", "gateway", "consumer", "Redis", "PostgreSQL", "its own process", "entries/s", "orders/s"),
+            ("replay", "gateway", "consumer", "Redis", "PostgreSQL", "its own process", "events/s", "orders/s"),
             [_cpu_row(beside, way) for way in beside.pairs],
         ),
         _verdict(beside, sent),
@@ -71,7 +72,7 @@ def _cpu_row(beside: Beside, way: str) -> list[str]:
         return f"{without:.2f} -> {with_it:.2f}"
 
     def rate(window: Window) -> float:
-        return window.sent_rate
+        return window.replayed
 
     orders = beside.medians(way, lambda window: window.rate)
     return [

@@ -25,7 +25,7 @@ _WHERE = {
 
 
 def _window(p99_ms: float, other_work: float = 0.1) -> Window:
-    return Window(400, p99_ms / 4, p99_ms, {"gateway-1": 0.4, "replay": 0.05}, other_work, sent_rate=450)
+    return Window(400, p99_ms / 4, p99_ms, {"gateway-1": 0.4, "replay": 0.05}, other_work, replayed=450)
 
 
 def _beside(*p99: tuple[float, float], verdict: Verdict = _GOOD, result: dict[str, int] = _PLANNED) -> Beside:

@@ -24,6 +24,7 @@ def test_checkouts_beside_a_replay_are_measured_and_judged(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     found = json.loads((tmp_path / "replay.json").read_text())
     assert found["is_exact"], done.stdout
-    assert set(found["p99_ratios"]) == {"terminal, archive", "console, stream"}
+    doors = ("terminal, archive", "console, stream")
+    assert set(found["p99_ratios"]) == {f"{act}: {door}" for act in ("preview", "sending") for door in doors}
     assert done.returncode == (0 if found["is_within"] else 1), "two short windows are no verdict on the p99"
     assert "The oracle" in (tmp_path / "replay.md").read_text()
