@@ -33,7 +33,8 @@ SECONDS = 6.0  # a window
 WITHIN = 1.10  # of the p99 without a replay
 SHARE = 0.4  # of capacity
 _CONTENDER = CONTENDERS["tillroll-1"]  # one process: a replay from the console shares it with every checkout
-_EVENTS = 750  # for each second of a window: previewed and sent in hardly less
+_TRIED = 300  # events, in a replay that tells how many are previewed and sent in a window
+_LONGER = 1.25  # than a window: what ended within it would leave the rest of it in peace
 _BETWEEN = 1.0  # seconds
 
 Say = Callable[[str], None]
@@ -102,8 +103,9 @@ async def measure_beside_replay(pairs: int, seconds: float, folder: Path, lent: 
         await world.start([_CONTENDER.name])
         stack.push_async_callback(world.stop_processes)
         bench = _Bench(world, seconds, say)
-        events = round(_EVENTS * seconds)
-        chosen = await bench.make_past(events)
+        await bench.make_past()
+        events = await bench.fitting_events()
+        chosen = await bench.first(events)
         found = Beside(await describe_environment(world), bench.capacity, events)
         for number in range(pairs):
             for door, replay in DOORS.items():
@@ -126,11 +128,11 @@ class _Bench:
         self.capacity = 0.0
         self.think_ms = 0.0
 
-    async def make_past(self, events: int) -> Range:
-        """Accepts at least so many checkouts, saturated: how fast that goes is the capacity. Those to be replayed."""
+    async def make_past(self) -> None:
+        """Accepts checkouts without waiting, which tells the capacity, and then at the rate of the windows."""
         await self._load(COMPARED_AT, 1)  # warm: imports, pools, prepared statements
-        rates: list[float] = []
-        while len(rates) < 2 or sum(len(load.order_ids) for load in self.loads) < events:
+        rates = []
+        for _ in range(2):
             answers = await self._load(COMPARED_AT, self.seconds)
             if not answers.order_ids:
                 raise DoesNotRun(f"no checkout is accepted: {answers.last_refusal}")
@@ -140,13 +142,28 @@ class _Bench:
         cycle = HALF_CONNECTIONS / (SHARE * self.capacity) * 1000
         self.think_ms = max(1.0, cycle - (await self._load(HALF_CONNECTIONS, 1, cycle)).p50_ms)
         await self.world.drained()
+
+    async def fitting_events(self) -> int:
+        """As many as make a preview and a sending a little longer than a window on this machine."""
+        fastest = 0.0
+        for make in DOORS.values():
+            replay = make(self.world, await self.first(_TRIED))
+            for begin in (replay.preview, replay.send):
+                await begin()
+                begun = time.monotonic()
+                await replay.ended()
+                fastest = max(fastest, _TRIED / (time.monotonic() - begun))
+        return round(fastest * self.seconds * _LONGER)
+
+    async def first(self, events: int) -> Range:
+        """The `events` that were accepted first, or all of them if there are fewer."""
         connection = await self.world.connect(TILLROLL_DB)
         try:
             query = "SELECT accepted_at FROM events ORDER BY accepted_at OFFSET $1 LIMIT 1"
-            end: datetime = await connection.fetchval(query, events)
+            end: datetime | None = await connection.fetchval(query, events)
         finally:
             await connection.close()
-        return Range(self.since, end)
+        return Range(self.since, end or now())
 
     async def round(self, replay: Replay, found: Beside, number: int) -> dict[str, tuple[Window, Window]]:
         """A window without a replay, one beside its preview, one beside its sending; the first is last in turn."""
