@@ -91,7 +91,7 @@ class BodyLimit:
 
 async def _read_whole(scope: Scope, receive: Receive) -> bytes | ApiError | None:
     """The body; None = the client has gone, and nobody waits for an answer."""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
