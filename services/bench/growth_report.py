@@ -50,9 +50,8 @@ def render_growth(growth: Growth) -> str:
             "µs of CPU beside a database that stays at the smallest size, in turn; medians of the rounds.",
             "Recording an order:\n\n" + markdown(_INSERT_HEAD, [_insert_row(step) for step in growth.steps]),
             "A list of 20 orders:\n\n" + markdown(_LIST_HEAD, [_list_row(step) for step in growth.steps]),
-            "The same two with PostgreSQL's default `shared_buffers`, 128 MB (told, not judged):\n\n"
+            "Recording with PostgreSQL's default `shared_buffers`, 128 MB (told, not judged):\n\n"
             + markdown(_INSERT_HEAD, [_insert_row(step) for step in growth.tight]),
-            markdown(_LIST_HEAD, [_list_row(step) for step in growth.tight]),
             "## Right after a checkpoint\n\n"
             "The first change of a page after a checkpoint writes the whole page to the WAL.\n\n"
             + markdown(("orders", "Postgres µs", "ms a batch of 500", "WAL B an order"), _after(growth.steps)),

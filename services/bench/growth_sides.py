@@ -68,6 +68,11 @@ class Side:
         self.postgres.may_die = False
         await self.postgres.start(*options)
 
+    async def let_vacuum(self, *, is_on: bool) -> None:
+        """Autovacuum on or off, from now on."""
+        await self.execute(f"ALTER SYSTEM SET autovacuum = {'on' if is_on else 'off'}")
+        await self.execute("SELECT pg_reload_conf()")
+
     async def settings(self) -> dict[str, str]:
         """Those that growth depends on, as the server says."""
         return {name: str(await self.fetch(f"SHOW {name}")) for name in _TOLD}

@@ -49,7 +49,7 @@ async def measure_growth(sizes: Sequence[int], seconds: float, folder: Path, len
 
 
 async def measure_size(world: World, sides: Sides, size: int, seconds: float, growth: Growth, say: Say) -> None:
-    """Everything at one size of the grown database, then orders and lists again with little memory."""
+    """Everything at one size of the grown database, then orders again with little memory."""
     grown = sides[GROWN]
     grown.take_readers(readers(size, _READERS), world.shoppers, world.folder)
     grown.fresh = FreshCheckouts(load_catalog(Settings()), size)
@@ -61,7 +61,6 @@ async def measure_size(world: World, sides: Sides, size: int, seconds: float, gr
     say(f"{size:>9} grown again with {_TIGHT[1]}")
     await grown.start_again(*_TIGHT)
     tight = Step(size)
-    await measure_lists(world, sides, tight, seconds, say)
     await measure_inserts(sides, tight, say)
     growth.tight.append(tight)
     await grown.start_again()
