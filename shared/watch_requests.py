@@ -17,7 +17,7 @@ from shared.observability import HTTP_SECONDS
 OPERATIONS = frozenset({"/health", "/ready", "/metrics"})
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # clients may invent others
-_CLIENT_GONE, _FAULT = 499, 500  # told where no answer passed here: the layer outside answers a fault
+_CLIENT_GONE, _FAULT = 499, 500  # told where no answer passed here
 
 log = logging.getLogger(__name__)
 

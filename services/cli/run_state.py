@@ -13,7 +13,7 @@ from services.cli.embedded import CannotStart, write_atomically
 
 STATE_FILE = "running.json"
 LOCK_FILE = "lock"
-GRACE = timedelta(seconds=25)  # for leftovers; as long as the slowest child gets in an ordinary stop
+GRACE = timedelta(seconds=60)  # for leftovers; as long as the slowest child gets in an ordinary stop
 
 
 class ProcessId(BaseModel):

@@ -16,6 +16,7 @@ from services.cli.supervisor import Child, Ready
 ROOT = Path(__file__).parents[2]  # where the packages `services` and `shared` are
 HOST = "127.0.0.1"
 CONSUMER_GRACE = timedelta(seconds=25)  # it finishes the batch in hand
+_SERVER_GRACE = timedelta(seconds=60)  # PostgreSQL may have gigabytes to write to a slow disk
 
 
 def redis_child(server: Server, logs: Path) -> Child:
@@ -65,7 +66,7 @@ def free_port() -> int:
 
 def _server_child(server: Server, logs: Path, is_ready: Ready, stop_signal: signal.Signals) -> Child:
     log = logs / f"{server.name}.log"
-    return Child(server.name, server.argv, server.env, log, is_ready, server.account, stop_signal)
+    return Child(server.name, server.argv, server.env, log, is_ready, server.account, stop_signal, _SERVER_GRACE)
 
 
 def _app_child(name: str, factory: str, port: int, env: Mapping[str, str], logs: Path, grace: timedelta) -> Child:
