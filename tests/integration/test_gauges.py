@@ -56,7 +56,7 @@ async def test_dead_letters_that_wait_and_replays_that_run(
         await redis.xadd(STREAM, {"event_id": "x", "payload": payload})
     await redis.xadd(STREAM, {"payload": b"{}"})
     await consume(engine, redis, settings)
-    run = await plan_replay(engine, redis, Source.ARCHIVE, ReplayRange(), 20, OLGA)
+    run = await plan_replay(engine, redis, Source.ARCHIVE, ReplayRange(), 2, OLGA)  # two a page
     await make_plan(engine, redis, run.run_id)
     await send_page(engine, redis, await start_replay(engine, run.run_id, OLGA))
     await gauges.refresh_table_gauges(engine)

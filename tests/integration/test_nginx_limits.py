@@ -232,10 +232,15 @@ def test_connections_to_a_service_are_kept(gateway: Nginx, checkout: EchoService
 def test_no_path_and_no_token_is_logged(gateway: Nginx) -> None:
     httpx.get(f"{gateway.url}/api/cart/3f0c1f9e-8a41-4c1e-9d6f-1b2a3c4d5e6f?a=secret-1")
     httpx.post(f"{gateway.url}/api/orders", headers={"Authorization": "Bearer secret-2"})
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
-    assert {("GET", "cart", 503), ("POST", "checkout", 200)} <= {
-        (line["method"], line["service"], line["status"]) for line in lines
-    }
-    written = "\n".join(json.dumps(line) for line in lines)
+    asked = {("GET", "cart", 503), ("POST", "checkout", 200)}
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
+
+    def are_told() -> bool:  # nginx writes its line after its answer
+        return asked <= {(line["method"], line["service"], line["status"]) for line in lines()}
+
+    wait_until(are_told, "nginx has told of both requests")
+    written = "\n".join(json.dumps(line) for line in lines())
     assert "secret" not in written
     assert "3f0c1f9e" not in written
