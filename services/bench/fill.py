@@ -1,14 +1,12 @@
 """Rows and entries that are there before a measurement begins. Rows are made by the server itself, entries in bulk."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from uuid import UUID
 
-import asyncpg
-
 from services.bench.contenders import AFTERNOON_DB, Contender
+from services.bench.make_rows import Connection, make_rows
 from services.bench.shoppers import PREFIX, Shoppers, key_of
 from services.bench.world import World
 from services.cart.catalog import Catalog
@@ -19,7 +17,6 @@ from shared.events import CheckoutCompleted, Line, Names, encode
 from shared.streams import ACCEPTED_AT, EVENT_ID, NAMES_LOADED, PAYLOAD, STREAM, overlay_key
 
 _CHUNK = 100_000  # orders a statement
-_FILLERS = 2  # connections
 _PIPELINE = 1000  # entries
 _NO_NAME_YET = b"00000000-0000-5000-8000-000000000000"
 
@@ -85,37 +82,15 @@ async def _fill(
     begun = time.monotonic()
     items = _ITEMS.format(owner="" if database == AFTERNOON_DB else ", user_id") + "{source}"
     made = [*(statement + "{source}" for statement in statements), items + _LINES.format(lines=lines)]
-    chunks = iter(range(1, rows + 1, _CHUNK))
 
-    async def make() -> None:
-        connection = await world.connect(database)
-        try:
-            # what is made here is sound: the checks of the foreign keys would only take their time
-            await connection.execute("SET session_replication_role = replica")
-            await connection.execute("SET synchronous_commit = off")
-            for first in chunks:
-                last = min(rows, first + _CHUNK - 1)
-                source = _SOURCE.format(prefix=prefix, id=order_id, users=max(1, users), first=first, last=last)
-                for statement in made:
-                    await connection.execute(statement.replace("{source}", source))
-        finally:
-            await connection.close()
+    async def make(connection: Connection, first: int) -> None:
+        last = min(rows, first + _CHUNK - 1)
+        source = _SOURCE.format(prefix=prefix, id=order_id, users=max(1, users), first=first, last=last)
+        for statement in made:
+            await connection.execute(statement.replace("{source}", source))
 
-    connection = await world.connect(database)
-    try:
-        await _write_full_pages(connection, is_on=False)  # no crash is survived here, and nothing is measured yet
-        await asyncio.gather(*(make() for _ in range(_FILLERS)))
-        await connection.execute("VACUUM ANALYZE")
-        await _write_full_pages(connection, is_on=True)
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
+    await make_rows(lambda: world.connect(database), range(1, rows + 1, _CHUNK), make)
     say(f"{rows} orders are in the database {database} ({time.monotonic() - begun:.0f} s)")
-
-
-async def _write_full_pages(connection: "asyncpg.Connection[asyncpg.Record]", *, is_on: bool) -> None:
-    await connection.execute(f"ALTER SYSTEM SET full_page_writes = {'on' if is_on else 'off'}")
-    await connection.execute("SELECT pg_reload_conf()")
 
 
 async def fill_stream(redis_url: str, shoppers: Shoppers, catalog: Catalog, events: int) -> dict[UUID, Decimal]:

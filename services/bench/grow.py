@@ -4,13 +4,13 @@ The server makes the rows by itself, 20 orders a user, all of a user's orders 5 
 over the table as in a shop. Ids are spread like the product's own (version 5). Measures nothing.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import asyncpg
 
+from services.bench.make_rows import Connection, make_rows
 from services.bench.shoppers import PREFIX
 from services.cart.catalog import Catalog
 from services.cart.model import CartItem, content
@@ -23,7 +23,6 @@ ORDERS_OF_A_USER = 20
 CHUNK = 100_000  # orders a statement
 _USERS_OF_A_CHUNK = CHUNK // ORDERS_OF_A_USER
 _READER_EVERY = 10  # users; they get no fresh checkouts, so that their lists stay as long as they are
-_FILLERS = 2  # connections
 
 _SOURCE = """
 CREATE TEMPORARY TABLE made ON COMMIT DROP AS
@@ -74,7 +73,7 @@ def readers(rows: int, most: int) -> list[str]:
     return [user_of(number) for number in sorted(chosen)]
 
 
-async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(url: str) -> Connection:
     """A connection for what is not measured."""
     return await asyncpg.connect(url, timeout=10, command_timeout=3600)
 
@@ -82,40 +81,17 @@ async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
 async def grow(url: str, present: int, rows: int, say: Say) -> None:
     """From `present` to `rows` orders, both whole chunks; then what autovacuum would do is done, and a checkpoint."""
     begun = time.monotonic()
-    chunks = iter(range(present + 1, rows + 1, CHUNK))
 
-    async def make() -> None:
-        connection = await connect(url)
-        try:
-            # what is made here is sound: the checks of the foreign keys would only take their time
-            await connection.execute("SET session_replication_role = replica")
-            await connection.execute("SET synchronous_commit = off")
-            for first in chunks:
-                source = _SOURCE.format(
-                    prefix=PREFIX, chunk=CHUNK, users=_USERS_OF_A_CHUNK, first=first, last=first + CHUNK - 1
-                )
-                async with connection.transaction():
-                    for statement in (source, *_STATEMENTS):
-                        await connection.execute(statement)
-                say(f"growth     {first + CHUNK - 1:>9} orders are made ({time.monotonic() - begun:.0f} s)")
-        finally:
-            await connection.close()
+    async def make(connection: Connection, first: int) -> None:
+        last = first + CHUNK - 1
+        source = _SOURCE.format(prefix=PREFIX, chunk=CHUNK, users=_USERS_OF_A_CHUNK, first=first, last=last)
+        async with connection.transaction():
+            for statement in (source, *_STATEMENTS):
+                await connection.execute(statement)
+        say(f"growth     {last:>9} orders are made ({time.monotonic() - begun:.0f} s)")
 
-    connection = await connect(url)
-    try:
-        await _write_full_pages(connection, is_on=False)  # no crash is survived here, and nothing is measured yet
-        await asyncio.gather(*(make() for _ in range(_FILLERS)))
-        await connection.execute("VACUUM ANALYZE")
-        await _write_full_pages(connection, is_on=True)
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
+    await make_rows(lambda: connect(url), range(present + 1, rows + 1, CHUNK), make)
     say(f"growth     {rows:>9} orders are there ({time.monotonic() - begun:.0f} s)")
-
-
-async def _write_full_pages(connection: "asyncpg.Connection[asyncpg.Record]", *, is_on: bool) -> None:
-    await connection.execute(f"ALTER SYSTEM SET full_page_writes = {'on' if is_on else 'off'}")
-    await connection.execute("SELECT pg_reload_conf()")
 
 
 class FreshCheckouts:

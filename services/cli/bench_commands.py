@@ -5,6 +5,8 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,9 +51,7 @@ def bench(
         _replay(rounds, seconds, report, as_json=as_json)
         return
     plan = plan_bench(quick=quick, seconds=seconds, rounds=rounds, only=only, rows=rows, events=events)
-    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+    with _folder() as folder:
         results = asyncio.run(run_bench(plan, folder, _lend(folder), _say))
     if report is not None:
         write_report(results, report)
@@ -65,9 +65,7 @@ def _growth(rows: int | None, seconds: float, report: Path | None, *, as_json: b
     from services.bench.growth_report import growth_json, render_growth, write_growth
     from services.bench.measure_growth import measure_growth
 
-    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+    with _folder() as folder:
         growth = asyncio.run(measure_growth(sizes_up_to(rows), seconds, folder, _lend(folder), _say))
     if report is not None:
         write_growth(growth, report)
@@ -80,9 +78,7 @@ def _replay(pairs: int | None, seconds: float | None, report: Path | None, *, as
     from services.bench.measure_replay import PAIRS, SECONDS, measure_beside_replay
     from services.bench.replay_report import render_replay, replay_json, write_replay
 
-    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+    with _folder() as folder:
         lent = _lend(folder)
         beside = asyncio.run(measure_beside_replay(pairs or PAIRS, seconds or SECONDS, folder, lent, _say))
     if report is not None:
@@ -97,15 +93,21 @@ def _memory(report: Path | None, *, as_json: bool) -> None:
 
     from services.bench.measure_memory import measure_memory, render_memory
 
-    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+    with _folder() as folder:
         memory = asyncio.run(measure_memory(folder, _lend(folder), _say))
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
         (report / "memory.json").write_text(json.dumps(asdict(memory), indent=1) + "\n")
         (report / "memory.md").write_text(f"# What an order takes\n\n{render_memory(memory)}\n")
     print(json.dumps(asdict(memory), indent=2) if as_json else render_memory(memory))
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tillroll-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, PostgreSQL runs as another user
+        yield folder
 
 
 def _say(line: str) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
+from asyncpg import Record
 
 from services.bench.shoppers import Shoppers, prepare_shoppers
 from services.cart.catalog import load_catalog
@@ -23,20 +25,26 @@ def shoppers(tmp_path_factory: pytest.TempPathFactory) -> Shoppers:
     return prepare_shoppers(tmp_path_factory.mktemp("shoppers"), load_catalog(Settings()), users=3)
 
 
-@pytest.fixture
-async def afternoon_url(settings: Settings) -> AsyncIterator[str]:
-    """The afternoon version's empty database on the tests' own Postgres."""
+@asynccontextmanager
+async def empty_database(settings: Settings, name: str) -> AsyncIterator[tuple[str, "asyncpg.Connection[Record]"]]:
+    """The url of one on the tests' own Postgres, and a connection beside it."""
     url = settings.database_url.get_secret_value()
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute("DROP DATABASE IF EXISTS afternoon WITH (FORCE)")
-        await connection.execute("CREATE DATABASE afternoon")
-        own = url.replace("/tillroll?", "/afternoon?")
-        await make_tables(own)
-        yield own
-        await connection.execute("DROP DATABASE afternoon WITH (FORCE)")
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {name}")
+        yield url.replace("/tillroll?", f"/{name}?"), connection
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def afternoon_url(settings: Settings) -> AsyncIterator[str]:
+    """The afternoon version's empty database."""
+    async with empty_database(settings, "afternoon") as (own, _):
+        await make_tables(own)
+        yield own
 
 
 @pytest.fixture
@@ -47,17 +55,9 @@ def token(shoppers: Shoppers) -> str:
 
 @pytest.fixture
 async def orders_url(settings: Settings) -> AsyncIterator[str]:
-    """An empty database of the product on the tests' own Postgres."""
-    url = settings.database_url.get_secret_value()
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("DROP DATABASE IF EXISTS growth WITH (FORCE)")
-        await connection.execute("CREATE DATABASE growth")
-        own = url.replace("/tillroll?", "/growth?")
+    """An empty database of the product."""
+    async with empty_database(settings, "growth") as (own, beside):
         await asyncio.to_thread(migrate, own)
         yield own
-        await connection.execute("DROP DATABASE growth WITH (FORCE)")
-        await connection.execute("ALTER SYSTEM RESET full_page_writes")
-        await connection.execute("SELECT pg_reload_conf()")
-    finally:
-        await connection.close()
+        await beside.execute("ALTER SYSTEM RESET full_page_writes")
+        await beside.execute("SELECT pg_reload_conf()")
