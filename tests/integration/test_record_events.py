@@ -109,7 +109,7 @@ async def test_a_known_event_id_with_other_content_is_an_alarm_and_never_silent(
         await record_batch(engine, first, ME)
         result = await record_batch(engine, other, ME)
     assert [str(letter.reason) for letter in result.buried] == ["key_reused", "content_conflict"]
-    assert await rows(engine, "SELECT reason, entry_id, event_id, user_id FROM dead_letters ORDER BY entry_id") == [
+    assert await rows(engine, "SELECT reason, entry_id, event_id, user_id FROM dead_letters ORDER BY reason DESC") == [
         ("key_reused", other[0].entry_id, order_id, "user_ada"),
         ("content_conflict", other[1].entry_id, change_id, "user_ada"),
     ]
