@@ -6,7 +6,8 @@ from services.cart import product_routes, routes
 from services.cart.catalog import load_catalog
 from services.cart.room import Room
 from shared.http import build_app
-from shared.settings import Settings, load_settings
+from shared.serving import serve
+from shared.settings import Settings
 
 
 def build(settings: Settings) -> FastAPI:
@@ -22,4 +23,4 @@ def prepare(app: FastAPI) -> None:
 
 def create_app() -> FastAPI:
     """The app of this process' environment (for `uvicorn --factory`)."""
-    return build(load_settings())
+    return serve(build)

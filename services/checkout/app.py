@@ -5,7 +5,8 @@ from fastapi import FastAPI
 from services.cart.app import prepare
 from services.checkout import payment_routes, routes
 from shared.http import build_app
-from shared.settings import Settings, load_settings
+from shared.serving import serve
+from shared.settings import Settings
 
 
 def build(settings: Settings) -> FastAPI:
@@ -15,4 +16,4 @@ def build(settings: Settings) -> FastAPI:
 
 def create_app() -> FastAPI:
     """The app of this process' environment (for `uvicorn --factory`)."""
-    return build(load_settings())
+    return serve(build)

@@ -15,7 +15,8 @@ from services.storefront.api import Api
 from services.storefront.app import prepare as prepare_storefront
 from shared.errors import ApiError
 from shared.http import build_app, error_response
-from shared.settings import Settings, load_settings
+from shared.serving import serve
+from shared.settings import Settings
 
 METHODS = ("GET", "POST", "PUT", "PATCH")
 HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Cart-Session", "traceparent")
@@ -40,7 +41,7 @@ def build(settings: Settings) -> ASGIApp:
 
 def create_app() -> ASGIApp:
     """The app of this process' environment (for `uvicorn --factory`)."""
-    return build(load_settings())
+    return serve(build)
 
 
 def _prepare(app: FastAPI) -> None:

@@ -13,7 +13,8 @@ from services.orders import (
 )
 from services.orders.follow_stream import Follower
 from shared.http import build_app
-from shared.settings import Settings, load_settings
+from shared.serving import serve
+from shared.settings import Settings
 
 ROUTERS = (
     routes.router,
@@ -38,4 +39,4 @@ def prepare(app: FastAPI) -> None:
 
 def create_app() -> FastAPI:
     """The app of this process' environment (for `uvicorn --factory`)."""
-    return build(load_settings())
+    return serve(build)

@@ -4,7 +4,6 @@ Each cure says what it is for. Decides nothing about an entry (record_events.py)
 """
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -38,7 +37,8 @@ from shared.events import Event
 from shared.observability import OUTAGE_SECONDS, configure_logging
 from shared.postgres import connect_postgres
 from shared.redis import connect_redis
-from shared.settings import Settings, load_settings
+from shared.serving import serve
+from shared.settings import Settings
 from shared.streams import GROUP, STREAM
 from shared.tracing import configure_tracing, end_tracing
 
@@ -49,7 +49,6 @@ _DRAIN = 20.0  # seconds for the batch at hand when the process is asked to end
 _NAMES_EVERY, _GAUGES_EVERY, _TRIM_EVERY = 1.0, 5.0, 60.0  # seconds
 _OVERLAY_EVERY = 1.0  # seconds; a look walks some thousand keys, half a millisecond of Redis
 _BEGIN_AGAIN = 1.0  # seconds
-_COLLECT_AFTER = 100_000  # objects; a batch makes some ten thousand, none in a cycle, and Python looks after each 700
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class AcceptedEvent(BaseModel):
 
 def create_app() -> "ConsumerApp":
     """For `uvicorn services.orders.consumer:create_app --factory`."""
-    return build(load_settings())
+    return serve(build)
 
 
 def build(settings: Settings) -> "ConsumerApp":
@@ -145,8 +144,6 @@ class ConsumerApp(AsgiFastStream):
 
     @asynccontextmanager
     async def _run_caretakers(self) -> AsyncIterator[None]:
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER)
         claim_every = min(15.0, self.settings.claim_after / 4)
         self.tasks = [
             asyncio.create_task(_repeat(self._check_names, _NAMES_EVERY)),

@@ -20,7 +20,8 @@ from services.storefront import (
 from services.storefront.api import Api
 from services.storefront.pages import Pages
 from shared.http import build_app
-from shared.settings import Settings, load_settings
+from shared.serving import serve
+from shared.settings import Settings
 
 ROUTERS = (
     graphql_routes.router,
@@ -60,4 +61,4 @@ def prepare(app: FastAPI, api: Api) -> None:
 
 def create_app() -> FastAPI:
     """The app of this process' environment (for `uvicorn --factory`)."""
-    return build(load_settings())
+    return serve(build)
