@@ -29,11 +29,11 @@ from shared.redis import Script, hash_fields
 from shared.streams import GROUP, PARTITION, STREAM, TRACEPARENT
 from shared.tracing import context_in, span
 
-DEFAULT_RATE = 500  # events a second
+DEFAULT_RATE = 200  # events a second
 MAX_RATE = 10_000
-_PLAN_PAGE = 100  # events judged at once: ten milliseconds in which this process answers nobody else
-_SEND_PAGE = 50  # entries in one call of Redis: half a millisecond in which no checkout is accepted
-_SMALL_PAGE = 10  # as few only where a second has no more: most of what a smaller one costs is that it is a page
+_PLAN_PAGE = 100  # events judged at once at most: ten milliseconds in which this process answers nobody else
+_SEND_PAGE = 50  # entries in one call of Redis at most: half a millisecond in which no checkout is accepted
+_SMALL_PAGE = 10  # as few only where a second has few: most of what a smaller one costs is that it is a page
 _SETTLE_PAGE = 500  # events looked up at once
 _AHEAD = 200  # entries that may wait for the consumer: live ones wait behind them
 _REST = 4  # times as long as a page took, at the default rate: on a busy machine pages take longer, and so do rests
@@ -71,11 +71,11 @@ async def make_plan(engine: AsyncEngine, redis: "Redis", run_id: UUID, progress:
         return run
     await replay_runs.forget_plan(engine, run_id)
     outcomes: list[str] = []
-    position, is_last = "", False
+    position, is_last, size = "", False, _page_size(run.rate, _PLAN_PAGE)
     async with open_preview(engine) as preview:
         while not is_last:
             begun = time.monotonic()
-            page = await read_page(engine, redis, run.source, run.chosen, run.bound, position, _PLAN_PAGE)
+            page = await read_page(engine, redis, run.source, run.chosen, run.bound, position, size)
             judged = await preview.judge([original.fields for original in page.originals])
             await replay_runs.note_plan(engine, run_id, len(outcomes), page.originals, judged)
             outcomes += [judgement.outcome for judgement in judged]
@@ -140,7 +140,7 @@ async def run_replay(
 
 async def send_page(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
     """One step: the next page into the stream, and the rows that say so. The run as it is afterwards."""
-    size = max(min(_SMALL_PAGE, run.rate), min(_SEND_PAGE, run.rate // 10))
+    size = min(run.rate, _page_size(run.rate, _SEND_PAGE))
     page = await read_page(engine, redis, run.source, run.chosen, run.bound, run.position, size)
     if page.originals:
         source_ids = [original.source_id for original in page.originals]
@@ -179,6 +179,11 @@ async def _catch_up(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
         return run
     await replay_runs.note_sent(engine, run.run_id, position, source_ids.split(), entry_ids.split())
     return await read_run(engine, run.run_id)
+
+
+def _page_size(rate: int, most: int) -> int:
+    """The slower a replay, the smaller its pages: checkouts that come meanwhile wait for one of them."""
+    return max(min(_SMALL_PAGE, most), min(most, rate // 10))
 
 
 async def _rest(begun: float, rate: int, sent: int = 0) -> None:
