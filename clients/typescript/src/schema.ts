@@ -882,7 +882,7 @@ export interface components {
              * @enum {string}
              */
             source?: "stream" | "archive";
-            /** @default 500 */
+            /** @default 200 */
             rate: number;
         };
         /**
