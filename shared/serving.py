@@ -14,7 +14,7 @@ _COLLECT_AFTER = 100_000  # objects; a batch of the consumer makes some ten thou
 def serve(build: Callable[[Settings], App]) -> App:
     """The app of this process' environment.
 
-    What is there by now lives as long as the process: the garbage collector never walks it again: a walk of the
+    What is there by now lives as long as the process: the garbage collector never walks it again. A walk of the
     gateway's heap stops every request of the process for some 90 ms, and under load there are several a minute.
     """
     app = build(load_settings())

@@ -183,7 +183,7 @@ async def _catch_up(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
 
 def _page_size(rate: int, most: int) -> int:
     """The slower a replay, the smaller its pages: checkouts that come meanwhile wait for one of them."""
-    return max(min(_SMALL_PAGE, most), min(most, rate // 10))
+    return min(most, max(_SMALL_PAGE, rate // 10))
 
 
 async def _rest(begun: float, rate: int, sent: int = 0) -> None:
