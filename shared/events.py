@@ -12,7 +12,15 @@ from typing import Annotated, Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from shared.errors import Unrecordable
 
@@ -36,7 +44,21 @@ def _text(max_length: int) -> StringConstraints:
 
 UserId = Annotated[str, _text(255)]
 ProductId = Annotated[str, _text(20)]
-Money = Annotated[Decimal, Field(ge=0, le=MAX_TOTAL, max_digits=12, decimal_places=2)]
+_MANY_AMOUNTS = 10_000
+_amounts: dict[str, Decimal] = {}
+
+
+def _as_before(value: Any, check: ValidatorFunctionWrapHandler) -> Decimal:
+    """An amount that was good before is good: a catalogue's prices come again and again."""
+    amount = _amounts.get(value) if type(value) is str else None
+    if amount is None:
+        amount = check(value)
+        if type(value) is str and len(_amounts) < _MANY_AMOUNTS:
+            _amounts[value] = amount
+    return amount
+
+
+Money = Annotated[Decimal, Field(ge=0, le=MAX_TOTAL, max_digits=12, decimal_places=2), WrapValidator(_as_before)]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -4,9 +4,8 @@ Reads Redis' raw answers (redis-py's own parser keeps one of two equal field nam
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -18,8 +17,7 @@ MOMENT = "to_timestamp(ms / 1000) + ms % 1000 * interval '1 millisecond'"
 """`moment` in SQL, of a bigint `ms`: whole seconds and the rest apart, for to_timestamp reckons in floats."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry. `fields` is empty for one that was deleted from the stream while it was pending."""
 
     entry_id: str

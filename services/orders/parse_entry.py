@@ -1,8 +1,8 @@
 """From the raw fields of an entry to an event that can be recorded, or the reason why there is none."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
@@ -13,16 +13,18 @@ from shared.errors import Unrecordable
 from shared.events import Event, content_hash, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, TRACEPARENT
 
-_EVENT_ID, _ACCEPTED_AT, _PAYLOAD = EVENT_ID.encode(), ACCEPTED_AT.encode(), PAYLOAD.encode()
+_EVENT_ID, _ACCEPTED_AT, _PAYLOAD, _TRACE = (name.encode() for name in (EVENT_ID, ACCEPTED_AT, PAYLOAD, TRACEPARENT))
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MILLISECONDS = re.compile(rb"[0-9]{1,15}")
 _LAST_MOMENT = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp() * 1000)  # what Python and Postgres can both hold
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A readable entry. `accepted_at` is in milliseconds since 1970; `payload` is the event's JSON as it came."""
+class Arrival(NamedTuple):
+    """A readable entry. `accepted_at` is in milliseconds since 1970; `payload` is the event's JSON as it came.
+
+    `traceparent` is the trace that it says it was accepted in; None = it says none, or something else.
+    """
 
     entry: Entry
     event_id: UUID
@@ -30,6 +32,7 @@ class Arrival:
     event: Event
     content_hash: str
     payload: str
+    traceparent: str | None = None
 
     @property
     def order_id(self) -> UUID:
@@ -55,7 +58,9 @@ def parse_entry(entry: Entry) -> Arrival:
         raise Unrecordable(Reason.MISSING_PAYLOAD, f"no field {PAYLOAD}")
     event = decode(payload)
     event_id = pgproto.UUID(name.decode())  # a UUID like any other, made and compared in C: a tenth of the time
-    return Arrival(entry, event_id, int(since), event, content_hash(event), payload.decode())
+    trace = fields.get(_TRACE)
+    traceparent = trace.decode() if trace is not None and _TRACEPARENT.fullmatch(trace) else None
+    return Arrival(entry, event_id, int(since), event, content_hash(event), payload.decode(), traceparent)
 
 
 def readable_event_id(entry: Entry) -> UUID | None:
@@ -67,9 +72,3 @@ def readable_uuid(entry: Entry, field: str) -> UUID | None:
     """The UUID in `field`; None = there is no such field, or something else in it."""
     name = entry.field(field)
     return UUID(name.decode()) if name is not None and _UUID.fullmatch(name) else None
-
-
-def readable_traceparent(entry: Entry) -> str | None:
-    """The trace that an entry says it was accepted in; None = it says none, or something else."""
-    trace = entry.field(TRACEPARENT)
-    return trace.decode() if trace is not None and _TRACEPARENT.fullmatch(trace) else None

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.orders.dead_letters import DeadLetter, Reason, bury
 from services.orders.entries import MOMENT, Entry
-from services.orders.parse_entry import Arrival, parse_entry, readable_event_id, readable_traceparent
+from services.orders.parse_entry import Arrival, parse_entry, readable_event_id
 from services.orders.statement import Statement
 from services.orders.write_orders import write_orders
 from shared.errors import Unrecordable
@@ -213,7 +213,7 @@ async def _archive(
             "streams": [row.entry.stream for row in rows],
             "entry_ids": [row.entry.entry_id for row in rows],
             "accepted_ats": [row.accepted_at for row in rows],
-            "traceparents": [readable_traceparent(row.entry) for row in rows],
+            "traceparents": [row.traceparent for row in rows],
             "consumer": consumer,
         },
     )

@@ -1,0 +1,36 @@
+"""Amounts in events: what is remembered of them is never a way around a check."""
+
+from decimal import Decimal
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from shared import events
+from shared.events import Money
+
+_MONEY: TypeAdapter[Decimal] = TypeAdapter(Money)
+
+
+@pytest.mark.parametrize("text", ["-1", "1.001", "1000000.01", "NaN", "Infinity", "1e9", "", "x"])
+def test_a_bad_amount_is_refused_each_time(text: str) -> None:
+    for _ in range(3):
+        with pytest.raises(ValidationError):
+            _MONEY.validate_json(f'"{text}"')
+
+
+def test_a_good_amount_is_the_same_each_time_and_makes_no_bad_one_good() -> None:
+    assert [_MONEY.validate_json('"49.90"') for _ in range(3)] == [Decimal("49.90")] * 3
+    assert str(_MONEY.validate_json('"49.90"')) == "49.90"
+    assert str(_MONEY.validate_json('"49.9"')) == "49.9"
+    with pytest.raises(ValidationError):
+        _MONEY.validate_json('"-49.90"')
+
+
+def test_only_so_many_amounts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: dict[str, Decimal] = {}
+    monkeypatch.setattr(events, "_amounts", remembered)
+    monkeypatch.setattr(events, "_MANY_AMOUNTS", 3)
+    assert [_MONEY.validate_json(f'"{cents / 100:.2f}"') for cents in range(9)] == [
+        Decimal(cents) / 100 for cents in range(9)
+    ]
+    assert list(remembered) == ["0.00", "0.01", "0.02"]
