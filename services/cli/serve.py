@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from services.cli.healthcheck import ask
+from shared.serving import serve
 from shared.settings import Settings
 
 KEEP_ALIVE = 5  # seconds; nginx closes its idle connections to a service after 4 s, so that it is always the first
@@ -54,7 +55,7 @@ def run_process(process: Process, settings: Settings, host: str, port: int) -> N
         settings = settings.model_copy(update={"consumer": socket.gethostname()})
     build: Callable[[Settings], Any] = import_module(_MODULES[process]).build
     config = uvicorn.Config(
-        build(settings),
+        serve(build, settings),
         host=host,
         port=port,
         log_config=None,  # ours is set already
