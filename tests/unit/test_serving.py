@@ -7,13 +7,16 @@ import pytest
 
 _TELL = "print(gc.get_freeze_count(), *gc.get_threshold())"
 _BY_FACTORY = "import gc; from {app} import create_app; app = create_app(); " + _TELL
-_BY_COMMAND = """
+_BY_COMMAND = (
+    """
 import gc, uvicorn
 from services.cli.serve import Process, run_process
 from shared.settings import load_settings
 uvicorn.Server.run = lambda self: None
 run_process(Process("{process}"), load_settings(), "127.0.0.1", 1)
-""" + _TELL
+"""
+    + _TELL
+)
 
 
 def _is_told(code: str) -> None:
