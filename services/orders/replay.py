@@ -29,11 +29,11 @@ from shared.redis import Script, hash_fields
 from shared.streams import GROUP, PARTITION, STREAM, TRACEPARENT
 from shared.tracing import context_in, span
 
-DEFAULT_RATE = 200  # events a second
+DEFAULT_RATE = 50  # events a second: what live checkouts do not notice (ADR 0011)
 MAX_RATE = 10_000
+# A page is a second's events, for most of what it costs is that it is one; these bound how long others wait for it.
 _PLAN_PAGE = 100  # events judged at once at most: ten milliseconds in which this process answers nobody else
 _SEND_PAGE = 50  # entries in one call of Redis at most: half a millisecond in which no checkout is accepted
-_SMALL_PAGE = 10  # as few only where a second has few: most of what a smaller one costs is that it is a page
 _SETTLE_PAGE = 500  # events looked up at once
 _AHEAD = 200  # entries that may wait for the consumer: live ones wait behind them
 _REST = 4  # times as long as a page took, at the default rate: on a busy machine pages take longer, and so do rests
@@ -71,7 +71,7 @@ async def make_plan(engine: AsyncEngine, redis: "Redis", run_id: UUID, progress:
         return run
     await replay_runs.forget_plan(engine, run_id)
     outcomes: list[str] = []
-    position, is_last, size = "", False, _page_size(run.rate, _PLAN_PAGE)
+    position, is_last, size = "", False, min(run.rate, _PLAN_PAGE)
     async with open_preview(engine) as preview:
         while not is_last:
             begun = time.monotonic()
@@ -81,7 +81,8 @@ async def make_plan(engine: AsyncEngine, redis: "Redis", run_id: UUID, progress:
             outcomes += [judgement.outcome for judgement in judged]
             position, is_last = page.position, page.is_last
             progress("planned", len(outcomes), None)
-            await _rest(begun, run.rate)
+            if not is_last:
+                await _rest(begun, run.rate, len(page.originals))
     for number, judgement in preview.revisions.items():
         outcomes[number] = judgement.outcome
     await replay_runs.end_plan(engine, run_id, json.dumps(count_outcomes(outcomes)), preview.revisions)
@@ -125,7 +126,8 @@ async def run_replay(
         else:
             begun, before = time.monotonic(), run.sent
             run = await send_page(engine, redis, run)
-            await _rest(begun, run.rate, run.sent - before)
+            if run.status is Status.RUNNING:
+                await _rest(begun, run.rate, run.sent - before)
         run = await read_run(engine, run_id)  # somebody may have paused it meanwhile
     if run.status is Status.PAUSED:
         await end(engine, operator, _act_of(run, "replay.run"), run.audit_seq, {"paused": True, "sent": run.sent})
@@ -140,7 +142,7 @@ async def run_replay(
 
 async def send_page(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
     """One step: the next page into the stream, and the rows that say so. The run as it is afterwards."""
-    size = min(run.rate, _page_size(run.rate, _SEND_PAGE))
+    size = min(run.rate, _SEND_PAGE)
     page = await read_page(engine, redis, run.source, run.chosen, run.bound, run.position, size)
     if page.originals:
         source_ids = [original.source_id for original in page.originals]
@@ -181,18 +183,13 @@ async def _catch_up(engine: AsyncEngine, redis: "Redis", run: Run) -> Run:
     return await read_run(engine, run.run_id)
 
 
-def _page_size(rate: int, most: int) -> int:
-    """The slower a replay, the smaller its pages: checkouts that come meanwhile wait for one of them."""
-    return min(most, max(_SMALL_PAGE, rate // 10))
-
-
-async def _rest(begun: float, rate: int, sent: int = 0) -> None:
-    """Leaves the machine to the live checkouts after a page that was begun at `begun` and sent so many entries.
+async def _rest(begun: float, rate: int, events: int = 0) -> None:
+    """Leaves the machine to the live checkouts after a page of so many events, or a step of none, begun at `begun`.
 
     Who asks for more than the default rate gets shorter rests in proportion.
     """
     taken = time.monotonic() - begun
-    await asyncio.sleep(max(sent / rate - taken, _REST * taken * min(1.0, DEFAULT_RATE / rate)))
+    await asyncio.sleep(max(events / rate - taken, _REST * taken * min(1.0, DEFAULT_RATE / rate)))
 
 
 async def _is_too_far_ahead(redis: "Redis") -> bool:

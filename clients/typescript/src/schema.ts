@@ -882,7 +882,7 @@ export interface components {
              * @enum {string}
              */
             source?: "stream" | "archive";
-            /** @default 200 */
+            /** @default 50 */
             rate: number;
         };
         /**
