@@ -33,7 +33,7 @@ def run(
     event: Event = None,
     product: Product = None,
     kind: Kind = None,
-    rate: Annotated[int, typer.Option(help="Events a second at most.")] = DEFAULT_RATE,
+    rate: Annotated[int, typer.Option(help="Events a second at most; the default spares shoppers.")] = DEFAULT_RATE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of each event.")] = False,
     each: Annotated[bool, typer.Option("--each", help="A line for each event.")] = False,
     why: Why = "",

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.orders import gauges
+from services.orders import gauges, replay
 from services.orders.dead_letters import Reason
 from services.orders.overlay_count import OverlayCount
 from services.orders.replay import make_plan, plan_replay, send_page, start_replay
@@ -48,15 +48,16 @@ async def test_how_far_the_group_is_behind(redis: Redis, engine: AsyncEngine, se
 
 
 async def test_dead_letters_that_wait_and_replays_that_run(
-    redis: Redis, engine: AsyncEngine, settings: Settings
+    redis: Redis, engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(replay, "_SEND_PAGE", 2)
     for number in range(4):
         await accept(redis, a_checkout(f"user_{number}"))
     for payload in (b"{", b"\xff"):
         await redis.xadd(STREAM, {"event_id": "x", "payload": payload})
     await redis.xadd(STREAM, {"payload": b"{}"})
     await consume(engine, redis, settings)
-    run = await plan_replay(engine, redis, Source.ARCHIVE, ReplayRange(), 2, OLGA)  # two a page
+    run = await plan_replay(engine, redis, Source.ARCHIVE, ReplayRange(), 5000, OLGA)
     await make_plan(engine, redis, run.run_id)
     await send_page(engine, redis, await start_replay(engine, run.run_id, OLGA))
     await gauges.refresh_table_gauges(engine)

@@ -112,7 +112,6 @@ async def test_a_preview_knows_that_a_change_is_refused_only_when_its_order_come
     await ensure_group(redis)
     await redis.xgroup_setid(STREAM, "orders", "$")
     monkeypatch.setattr(replay, "_SEND_PAGE", 1)
-    monkeypatch.setattr(replay, "_SMALL_PAGE", 1)
     one_by_one = settings.model_copy(update={"batch_size": 1})
     finished = await go(engine, redis, one_by_one, planned)
     assert finished.result == planned.planned

@@ -1,4 +1,4 @@
-"""A replay leaves the machine to live checkouts: it rests the longer the busier it is, and reads small pages."""
+"""A replay leaves the machine to live checkouts: it rests the longer the busier it is, and reads bounded pages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -41,27 +41,29 @@ async def test_a_replay_leaves_the_machine_to_live_checkouts_for_longer_the_busi
     for number in range(120):
         await accept(redis, a_checkout(f"user_{number}"))
     await consume(engine, redis, settings)
+    monkeypatch.setattr(replay, "DEFAULT_RATE", 1000)
     monkeypatch.setattr(replay, "_PLAN_PAGE", 50)
     monkeypatch.setattr(replay, "_SETTLE_PAGE", 50)
     monkeypatch.setattr(replay, "read_page", on_a_busy_machine(read_page))
     monkeypatch.setattr(replay_runs, "settle_events", on_a_busy_machine(replay_runs.settle_events))
-    for rate, rest, planned_and_sent in ((replay.DEFAULT_RATE, 4.0, 7 + 7), (2000, 0.4, 3 + 3)):
+    for rate, rest in ((1000, 4.0), (10_000, 0.4)):
         pages.clear()
         opened = await plan_replay(engine, redis, Source.ARCHIVE, EVERYTHING, rate, OLGA)
         planned = await make_plan(engine, redis, opened.run_id)
         assert (await go(engine, redis, settings, planned)).result == counts(already_there=120)
-        assert len(pages) == planned_and_sent + 3, "three are settled; behind even pages comes an empty one"
-        for (begun, ended), (next_one, _) in pairwise(pages):
-            assert next_one - ended >= rest * (ended - begun), (rate, pages)
+        assert len(pages) == 9, "three are planned, three sent, three settled"
+        for first in (0, 3, 6):
+            for (begun, ended), (next_one, _) in pairwise(pages[first : first + 3]):
+                assert next_one - ended >= rest * (ended - begun), (rate, pages)
 
 
 async def test_a_replay_that_is_paused_while_it_rests_sends_no_further_page(
     engine: AsyncEngine, redis: Redis, settings: Settings
 ) -> None:
-    for number in range(30):
+    for number in range(60):
         await accept(redis, a_checkout(f"user_{number}"))
     await consume(engine, redis, settings)
-    run_id = (await plan_replay(engine, redis, Source.ARCHIVE, EVERYTHING, 10, OLGA)).run_id
+    run_id = (await plan_replay(engine, redis, Source.ARCHIVE, EVERYTHING, 50, OLGA)).run_id
     await make_plan(engine, redis, run_id)
     await start_replay(engine, run_id, OLGA)
     running = asyncio.create_task(run_replay(engine, redis, run_id, OLGA))
@@ -70,9 +72,9 @@ async def test_a_replay_that_is_paused_while_it_rests_sends_no_further_page(
         return (await read_run(engine, run_id)).sent > 0
 
     await until(has_sent)
-    await pause_replay(engine, run_id, OLGA)  # within the second that the page's ten events stand for
+    await pause_replay(engine, run_id, OLGA)  # within the second that the page's fifty events stand for
     stopped = await running
-    assert (stopped.status, stopped.sent) == (Status.PAUSED, 10)
+    assert (stopped.status, stopped.sent) == (Status.PAUSED, 50)
 
 
 async def test_a_page_of_the_stream_reads_no_entry_that_it_does_not_send(
