@@ -93,7 +93,9 @@ async def measure_half(world: World, contender: Contender, rate: float, seconds:
 
 
 async def judge_round(world: World, contender: Contender, since: datetime, runs: Sequence[Answers]) -> Verdict:
-    """The oracle's verdict on all that `contender` was sent since `since`."""
+    """The oracle's verdict on all that `contender` was sent since `since`, once it is recorded."""
+    if contender.has_log:
+        await world.drained()
     connection = await world.connect(contender.database)
     try:
         records = await connection.fetch(contender.rows, since)

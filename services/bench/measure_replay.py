@@ -112,7 +112,6 @@ async def measure_beside_replay(pairs: int, seconds: float, folder: Path, lent: 
                 for act, pair in (await bench.round(replay(world, chosen), found, number)).items():
                     found.pairs.setdefault(f"{act}: {door}", []).append(pair)
                     say(_told(f"{act}: {door}", *pair))
-        await world.drained()
         found.verdict = await judge_round(world, _CONTENDER, bench.since, bench.loads)
         found.accidents = world.accidents()
     found.seconds = time.monotonic() - begun

@@ -104,3 +104,15 @@ async def serving(settings: Settings, app: FastAPI | None = None) -> AsyncIterat
 def signed_in(settings: Settings, user_id: str = "anna", admin: bool = False) -> dict[str, str]:
     """The headers of a signed-in user."""
     return {"Authorization": f"Bearer {issue_development_token(settings, user_id, admin)}"}
+
+
+async def read_all(http: httpx.AsyncClient, headers: dict[str, str], path: str, **params: Any) -> list[Any]:
+    """Every object of every page; with a `limit`, each page but the last is full."""
+    found: list[Any] = []
+    while True:
+        answer = (await http.get(path, params=params, headers=headers)).raise_for_status().json()
+        found += answer["data"]
+        if answer["next"] is None:
+            return found
+        assert len(answer["data"]) == params.get("limit", len(answer["data"]))
+        params["cursor"] = answer["next"]

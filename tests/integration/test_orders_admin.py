@@ -21,22 +21,12 @@ from tests.integration.orders_stage import (
     a_checkout,
     accept,
     move_id,
+    read_all,
     record,
     serving,
     signed_in,
 )
 from tests.servers import Servers
-
-
-async def read_all(http: httpx.AsyncClient, headers: dict[str, str], path: str, **params: Any) -> list[Any]:
-    """Every object of every page."""
-    found: list[Any] = []
-    while True:
-        answer = (await http.get(path, params=params, headers=headers)).raise_for_status().json()
-        found += answer["data"]
-        if answer["next"] is None:
-            return found
-        params["cursor"] = answer["next"]
 
 
 @pytest.mark.parametrize("path", ["/api/admin/orders", "/api/admin/products/1/orders"])

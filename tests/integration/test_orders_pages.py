@@ -1,8 +1,5 @@
 """A shopper's list of orders in pages: together they are the whole list, and a page that means nothing is refused."""
 
-from typing import Any
-
-import httpx
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,20 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.events import Status
 from shared.settings import Settings
 from tests.builders import a_change
-from tests.integration.orders_stage import MINUTE, MORNING, a_checkout, accept, record, serving, signed_in
-
-
-async def pages(http: httpx.AsyncClient, limit: int, headers: dict[str, str]) -> list[dict[str, Any]]:
-    """Every order, page by page; each page but the last is full."""
-    found: list[dict[str, Any]] = []
-    query: dict[str, Any] = {"limit": limit}
-    while True:
-        answer = (await http.get("/api/orders", params=query, headers=headers)).json()
-        found += answer["data"]
-        if answer["next"] is None:
-            return found
-        assert len(answer["data"]) == limit
-        query["cursor"] = answer["next"]
+from tests.integration.orders_stage import MINUTE, MORNING, a_checkout, accept, read_all, record, serving, signed_in
 
 
 async def test_pages_together_are_the_whole_list_whether_orders_are_recorded_or_not(
@@ -45,7 +29,7 @@ async def test_pages_together_are_the_whole_list_whether_orders_are_recorded_or_
         assert len(whole["data"]) == 17
         assert set(whole) == {"data"}
         for limit in (1, 2, 5, 16, 17, 200):
-            assert await pages(http, limit, headers) == whole["data"]
+            assert await read_all(http, headers, "/api/orders", limit=limit) == whole["data"]
 
 
 @pytest.mark.parametrize(
