@@ -51,6 +51,7 @@ def test_a_trace_holds_the_whole_path_of_an_order_and_of_its_replay(traced: Syst
     order_id = answer.json()["data"]["id"]
     [record] = records_of(collector, order_id, "recorded")
     assert record.trace_id == BROWSER
+    wait_until(lambda: collector.find("POST /api/orders", BROWSER), "the gateway, which exports by itself, has done so")
     assert collector.path_to(record) == ["POST /api/orders", "accept order", "record"]
     [request] = collector.find("POST /api/orders", BROWSER, http_response_status_code=201)
     assert (request.parent_id, request.service) == (HEADER.split("-")[2], "tillroll-gateway")
