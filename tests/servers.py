@@ -16,7 +16,8 @@ from services.cli.children import spawn_options
 from services.cli.embedded import Server
 from shared.streams import NAMES_LOADED
 
-DEADLINE = 30  # seconds
+DEADLINE = 60  # seconds; for what is true within one on a quiet machine
+_ENDS_WITHIN = 180  # seconds; a shutdown writes all that is dirty, and a disk may be busy with something else
 
 
 class RunningServer:
@@ -59,7 +60,7 @@ class RunningServer:
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(DEADLINE)
+            self.process.wait(_ENDS_WITHIN)
             self.process = None
 
 
