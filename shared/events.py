@@ -13,7 +13,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pydantic_core
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
@@ -21,6 +20,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+from pydantic.dataclasses import dataclass
 
 from shared.errors import Unrecordable
 
@@ -62,13 +62,13 @@ Money = Annotated[Decimal, Field(ge=0, le=MAX_TOTAL, max_digits=12, decimal_plac
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Wire(BaseModel):
-    """Base of what travels: immutable, unknown members refused, so that two versions never half understand."""
+# What travels is immutable, and unknown members are refused, so that two versions never half understand. They are
+# dataclasses with slots, since a batch holds thousands of them and pydantic models are four times as large.
+WIRE = ConfigDict(extra="forbid")
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class Line(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class Line:
     """A line item as bought: `unit_price` and `title` are the catalogue's at acceptance; None = unknown (legacy)."""
 
     product_id: ProductId
@@ -77,7 +77,8 @@ class Line(Wire):
     quantity: Annotated[int, Field(ge=1, le=99)]
 
 
-class Names(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class Names:
     """The names of a checkout as digests (services/checkout/names.py): what a retry may be known by."""
 
     key: UUID | None = None
@@ -86,7 +87,8 @@ class Names(Wire):
     window: UUID | None = None
 
 
-class CheckoutCompleted(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class CheckoutCompleted:
     """A cart became an order. Its event id is the order id."""
 
     type: Literal["checkout.completed"] = "checkout.completed"
@@ -99,7 +101,8 @@ class CheckoutCompleted(Wire):
     payment_session_id: Annotated[str, _text(255)] | None = None
 
 
-class KeyJoined(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class KeyJoined:
     """A checkout that had no idempotency key of its own got one."""
 
     type: Literal["checkout.key_joined"] = "checkout.key_joined"
@@ -109,7 +112,8 @@ class KeyJoined(Wire):
     key: UUID
 
 
-class StatusChanged(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class StatusChanged:
     """A move that was decided when it was accepted: at most one for an order."""
 
     type: Literal["order.status_changed"] = "order.status_changed"
@@ -119,7 +123,8 @@ class StatusChanged(Wire):
     status: Literal[Status.PAID, Status.CANCELLED]
 
 
-class PaymentOpened(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class PaymentOpened:
     """A payment session was opened for an order, which may not be accepted yet: then `checkout` is what it will be.
 
     `slot` is where the session's order is remembered until `expires_at`, in milliseconds since 1970.
@@ -135,7 +140,8 @@ class PaymentOpened(Wire):
     checkout: CheckoutCompleted
 
 
-class PaymentUnusable(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+class PaymentUnusable:
     """Money that was reported and fits no order. It is never recorded: decoding it says why it is a dead letter."""
 
     type: Literal["payment.unusable"] = "payment.unusable"
@@ -179,7 +185,7 @@ def decode(payload: bytes | str) -> Event:
         event = _EVENT.validate_json(payload)
     except ValueError as fault:
         raise Unrecordable("undecodable", str(fault)[:2000]) from fault
-    if event.type == "payment.unusable":  # isinstance costs a microsecond where the model is another
+    if isinstance(event, PaymentUnusable):
         raise Unrecordable(event.reason, event.detail)
     return event
 

@@ -5,7 +5,9 @@ They are what a stock FastStream consumer drops, mangles or is stopped by, and w
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from random import Random
+from typing import Literal
 from uuid import UUID, uuid4
 
 from services.certify.oracle import DIRECT_USER
@@ -46,8 +48,8 @@ class Poison:
 def _sound(chance: Random, _target: Target) -> dict[bytes, bytes]:
     event = CheckoutCompleted(
         user_id=f"{DIRECT_USER}{chance.getrandbits(64):016x}",
-        lines=(Line(product_id="1", title="Wireless Headphones", unit_price=129, quantity=1),),
-        total=129,
+        lines=(Line(product_id="1", title="Wireless Headphones", unit_price=Decimal(129), quantity=1),),
+        total=Decimal(129),
         fingerprint=f"{chance.getrandbits(256):064x}",
     )
     return _fields(uuid4(), encode(event))
@@ -91,7 +93,7 @@ def _stranger(chance: Random, target: Target) -> Fields:
     return list(_fields(uuid4(), encode(move)).items())
 
 
-def _move(status: Status) -> Callable[[Random, Target], Fields]:
+def _move(status: Literal[Status.PAID, Status.CANCELLED]) -> Callable[[Random, Target], Fields]:
     def make(_chance: Random, target: Target) -> Fields:
         move = StatusChanged(user_id=target.user, order_id=target.order_id, status=status)
         return list(_fields(uuid4(), encode(move)).items())

@@ -3,7 +3,7 @@
 A submission is accepted, or its order id is reserved for a payment session, or it is accepted and paid at once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -144,7 +144,7 @@ class Decision:
         same = print_ == learnt.print.encode()
         event = _read_checkout(payload)
         if session is not None:
-            event = event.model_copy(update={"payment_session_id": session.decode()})
+            event = replace(event, payment_session_id=session.decode())
         known = Known(order_id, event, int(at), status.decode(), known_by)
         if by_key:
             return known if same else KeyReused(order_id)

@@ -26,6 +26,7 @@ _LINES: TypeAdapter[tuple[_Line, ...]] = TypeAdapter(
 )
 _USER: TypeAdapter[str] = TypeAdapter(UserId)
 _TOTAL: TypeAdapter[Decimal] = TypeAdapter(Money)
+_NAMES = TypeAdapter(Names)
 
 
 class NotOurs(TillrollError):
@@ -63,7 +64,7 @@ def write_metadata(order_id: UUID, checkout: CheckoutCompleted) -> dict[str, str
         "event_id": str(order_id),
         "user_id": checkout.user_id,
         "total": str(checkout.total),
-        "names": checkout.names.model_dump_json(exclude_defaults=True),
+        "names": _NAMES.dump_json(checkout.names, exclude_defaults=True).decode(),
         **{f"items_{number}": part for number, part in enumerate(parts, 1)},
     }
 
@@ -80,7 +81,7 @@ def read_metadata(metadata: Any) -> PaidCheckout:
             _USER.validate_python(metadata.get("user_id"), strict=True),
             _LINES.validate_json(text),
             _TOTAL.validate_python(str(metadata.get("total"))),
-            Names.model_validate_json(str(metadata.get("names"))),
+            _NAMES.validate_json(str(metadata.get("names"))),
         )
     except ValidationError as fault:
         named = sorted({str(part) for error in fault.errors(include_input=False) for part in error["loc"]})

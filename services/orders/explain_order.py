@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import pydantic_core
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -86,7 +87,7 @@ async def explain_order(redis: Redis, engine: AsyncEngine, order_id: UUID) -> Ex
         total=str(row.total if row is not None else checkout.total if checkout else "unknown"),
         status=record.get(b"status", b"").decode() or (row.status if row is not None else "unknown"),
         events=events,
-        names=checkout.names.model_dump(mode="json") if checkout else {},
+        names=pydantic_core.to_jsonable_python(checkout.names) if checkout else {},
         duplicates=_duplicates(record) if b"payload" in record else None,
         dead_letters=letters,
         replays=replays,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+import pydantic
+from pydantic import Field, TypeAdapter
 from redis.asyncio import Redis
 
-from shared.events import Event, Wire
+from shared.events import WIRE, Event
 from shared.streams import overlay_key
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,15 @@ class Accepted:
     event: Event
 
 
-class _Noted(Wire):
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=WIRE)
+class _Noted:
     """The value of an overlay field."""
 
     accepted_at: int
     event: Annotated[Event, Field(discriminator="type")]
+
+
+_NOTED = TypeAdapter(_Noted)
 
 
 async def read_overlay(redis: Redis, user_id: str) -> list[Accepted]:
@@ -39,7 +44,7 @@ async def read_overlay(redis: Redis, user_id: str) -> list[Accepted]:
     fields: dict[bytes, bytes] = await redis.hgetall(overlay_key(user_id))  # type: ignore[assignment]
     for field, value in fields.items():
         try:
-            event_id, noted = UUID(field.decode()), _Noted.model_validate_json(value)
+            event_id, noted = UUID(field.decode()), _NOTED.validate_json(value)
         except ValueError as fault:
             told = {"overlay": overlay_key(user_id), "fault": type(fault).__name__}  # no content: it may name somebody
             log.warning("overlay_field_unreadable", extra=told)

@@ -10,7 +10,7 @@ from asyncpg.pgproto import pgproto
 from services.orders.dead_letters import Reason
 from services.orders.entries import Entry
 from shared.errors import Unrecordable
-from shared.events import Event, content_hash, decode
+from shared.events import CheckoutCompleted, Event, content_hash, decode
 from shared.streams import ACCEPTED_AT, EVENT_ID, PAYLOAD, TRACEPARENT
 
 _EVENT_ID, _ACCEPTED_AT, _PAYLOAD, _TRACE = (name.encode() for name in (EVENT_ID, ACCEPTED_AT, PAYLOAD, TRACEPARENT))
@@ -37,7 +37,7 @@ class Arrival(NamedTuple):
     @property
     def order_id(self) -> UUID:
         """The order that this event is about: a checkout's own event id, else the one it names."""
-        return self.event_id if self.event.type == "checkout.completed" else self.event.order_id
+        return self.event_id if isinstance(self.event, CheckoutCompleted) else self.event.order_id
 
 
 def parse_entry(entry: Entry) -> Arrival:

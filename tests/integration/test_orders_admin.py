@@ -1,5 +1,6 @@
 """What operators read of everybody's orders, page by page."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -143,7 +144,7 @@ async def test_the_line_items_of_a_product_are_listed_with_their_orders(
     engine: AsyncEngine, settings: Settings
 ) -> None:
     twice = await record(engine, a_checkout("anna", MOUSE_PAD, HEADPHONES, MOUSE_PAD), accepted_at=MORNING)
-    unpriced = MOUSE_PAD.model_copy(update={"unit_price": None, "quantity": 9})
+    unpriced = replace(MOUSE_PAD, unit_price=None, quantity=9)
     newer = await record(engine, a_checkout("boris", unpriced), accepted_at=MORNING + MINUTE, status=Status.PAID)
     headers = signed_in(settings, "olga", admin=True)
     async with serving(settings) as http:

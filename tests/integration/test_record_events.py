@@ -1,6 +1,7 @@
 """A batch of entries becomes rows once, whatever is in it, in whatever order it comes."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from uuid import uuid4
 
@@ -88,7 +89,7 @@ async def test_the_same_event_twice_in_one_batch_is_one_order(engine: AsyncEngin
 
 async def test_other_prices_and_titles_are_still_the_same_checkout(engine: AsyncEngine) -> None:
     order_id = uuid4()
-    dearer = a_checkout("user_ada", HEADPHONES.model_copy(update={"unit_price": Decimal(139), "title": "New name"}))
+    dearer = a_checkout("user_ada", replace(HEADPHONES, unit_price=Decimal(139), title="New name"))
     result = await record_batch(engine, [an_entry(a_checkout(), order_id), an_entry(dearer, order_id)], ME)
     assert counts(result) == (1, 1, [])
 

@@ -13,7 +13,7 @@ from services.orders.claims import ensure_group
 from services.orders.entries import Entry, entries_of, keep_raw
 from services.orders.record_events import record_batch
 from services.orders.reload_names import check_names, reload_names
-from shared.events import Event, PaymentOpened, Status
+from shared.events import Event, PaymentOpened, Status, encode
 from shared.settings import Settings
 from shared.streams import NAMES_LOADED, STREAM, name_key, order_key, user_digest
 from tests.builders import a_change, a_checkout, a_joined_key, an_entry, fields_of, names
@@ -61,7 +61,7 @@ async def test_every_name_and_record_comes_back_as_accepting_wrote_it(
         "key": str(key),
         "status": "processing",
         "accepted_at": str(at),
-        "payload": event.model_dump_json(),
+        "payload": encode(event).decode(),
     }
     left = settings.identity_days * DAY - 10 * SECOND
     for kept in (order_key(order_id), name_key(key), name_key(cart)):
@@ -103,7 +103,7 @@ async def test_a_payment_session_comes_back_until_it_ends_with_its_order_or_as_i
     assert 0 < await redis.pttl(name_key(opened["reserved"].slot)) <= 60 * SECOND
     assert 0 < await redis.pttl(order_key(orders["reserved"])) <= 60 * SECOND
     reservation = await record_of(redis, orders["reserved"])
-    assert reservation["draft"] == opened["reserved"].checkout.model_dump_json()
+    assert reservation["draft"] == encode(opened["reserved"].checkout).decode()
     assert (reservation["session"], "payload" in reservation) == ("cs_of_reserved", False)
     order = await record_of(redis, ordered)
     assert (order["session"], "draft" in order) == ("cs_of_ordered", False)
