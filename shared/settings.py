@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     demo_payment: bool = True  # PATCH marks an order paid without a payment; off in production shops
 
     consumer: str = "consumer-1"  # a stable slot name: its pending entries are found again after a crash
-    batch_size: Annotated[int, Field(ge=1, le=5000)] = 500
+    batch_size: Annotated[int, Field(ge=1, le=5000)] = 1000
     claim_after: Annotated[float, Field(gt=0)] = 60.0  # seconds an entry of another consumer may stay pending
     max_lag_age: Annotated[float, Field(gt=0)] = 300.0  # seconds an entry may wait before the consumer is not ready
     dead_letter_limit: Annotated[int, Field(ge=1)] = 100  # burials in a row that pause intake

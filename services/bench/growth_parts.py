@@ -20,7 +20,7 @@ from services.orders.reconcile_rows import compare_pages, count_orders
 from services.orders.record_events import record_batch
 from shared.settings import Settings
 
-BATCH = 500  # entries; the consumer's largest
+BATCH = 500  # entries
 _ROUNDS = 3
 _BATCHES = 12  # a round and side
 _WARM_BY = 100  # of this many orders that are there, one is recorded before it counts

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from services.orders.entries import MOMENT
 from shared.streams import GROUP, STREAM
 
-BATCH = 500  # the product's own
+BATCH = 1000  # the product's own
 
 OWNERS = """
 INSERT INTO event_owners (event_id, user_id)

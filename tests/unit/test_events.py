@@ -1,12 +1,14 @@
-"""Amounts in events: what is remembered of them is never a way around a check."""
+"""Amounts in events: what is remembered is no way around a check. Events themselves: small and immutable."""
 
+from dataclasses import FrozenInstanceError
 from decimal import Decimal
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from shared import events
-from shared.events import Money
+from shared.events import CheckoutCompleted, Money, decode, encode
+from tests.builders import a_checkout
 
 _MONEY: TypeAdapter[Decimal] = TypeAdapter(Money)
 
@@ -34,3 +36,12 @@ def test_only_so_many_amounts_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
         Decimal(cents) / 100 for cents in range(9)
     ]
     assert list(remembered) == ["0.00", "0.01", "0.02"]
+
+
+def test_a_decoded_event_has_no_room_for_more_and_cannot_be_changed() -> None:
+    event = decode(encode(a_checkout()))
+    assert isinstance(event, CheckoutCompleted)
+    for part in (event, event.names, *event.lines):
+        assert not hasattr(part, "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        event.total = Decimal(1)  # type: ignore[misc]
