@@ -8,7 +8,7 @@ import hashlib
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pydantic_core
@@ -62,12 +62,20 @@ Money = Annotated[Decimal, Field(ge=0, le=MAX_TOTAL, max_digits=12, decimal_plac
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-# What travels is immutable, and unknown members are refused, so that two versions never half understand. They are
-# dataclasses with slots, since a batch holds thousands of them and pydantic models are four times as large.
-WIRE = ConfigDict(extra="forbid")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def wire(shape: type[T]) -> type[T]:
+    """What travels: immutable, unknown members refused, so that two versions never half understand.
+
+    Dataclasses with slots, since a batch holds thousands of them and pydantic models are four times as large.
+    """
+    made: Any = dataclass(shape, frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+    return cast("type[T]", made)
+
+
+@wire
 class Line:
     """A line item as bought: `unit_price` and `title` are the catalogue's at acceptance; None = unknown (legacy)."""
 
@@ -77,7 +85,7 @@ class Line:
     quantity: Annotated[int, Field(ge=1, le=99)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@wire
 class Names:
     """The names of a checkout as digests (services/checkout/names.py): what a retry may be known by."""
 
@@ -87,7 +95,7 @@ class Names:
     window: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@wire
 class CheckoutCompleted:
     """A cart became an order. Its event id is the order id."""
 
@@ -101,7 +109,7 @@ class CheckoutCompleted:
     payment_session_id: Annotated[str, _text(255)] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@wire
 class KeyJoined:
     """A checkout that had no idempotency key of its own got one."""
 
@@ -112,7 +120,7 @@ class KeyJoined:
     key: UUID
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@wire
 class StatusChanged:
     """A move that was decided when it was accepted: at most one for an order."""
 
@@ -123,7 +131,7 @@ class StatusChanged:
     status: Literal[Status.PAID, Status.CANCELLED]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@wire
 class PaymentOpened:
     """A payment session was opened for an order, which may not be accepted yet: then `checkout` is what it will be.
 
@@ -140,7 +148,7 @@ class PaymentOpened:
     checkout: CheckoutCompleted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=WIRE)
+@wire
 class PaymentUnusable:
     """Money that was reported and fits no order. It is never recorded: decoding it says why it is a dead letter."""
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-import pydantic
 from pydantic import Field, TypeAdapter
 from redis.asyncio import Redis
 
-from shared.events import WIRE, Event
+from shared.events import Event, wire
 from shared.streams import overlay_key
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ class Accepted:
     event: Event
 
 
-@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=WIRE)
+@wire
 class _Noted:
     """The value of an overlay field."""
 
